@@ -1,0 +1,217 @@
+"""Reverse accumulation: the equations of a network in, the same with the adjoints added out.
+
+For every equation, last first, each element that its body reads contributes
+
+    X̄[e(l)] += Ȳ[w(l)] * d(body)/d(X[e(l)])        for all loops l
+
+which is a definition like any other. The contributions to a tensor are added up. A reduction by max or min
+passes its cotangent to the winning entries, ties sharing evenly; one by prod, to each entry times the
+product of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import sympy as sp
+from sympy import Expr, Integer
+
+from symgrad.derive.scalar import scalar_derivative
+from symgrad.derive.solve import solve
+from symgrad.equations import Equation, Leaf, System, equation
+from symgrad.errors import DeriveError, nearest
+from symgrad.index.definition import At, Definition, Loop, define, index_symbol, outermost
+from symgrad.names import free_name
+
+
+def derive_system(
+    system: System, of: str | None = None, wrt: Sequence[str] | None = None, seed: str | None = None
+) -> System:
+    """Add the adjoint equations of `of` (default: the loss) by the tensors `wrt` (default: all parameters).
+
+    Where `of` is no scalar, `seed` names a new input of its shape, the cotangent that multiplies it.
+
+    Raises:
+        DeriveError: there is no scalar to differentiate, a name is unknown or not differentiable, or `of`
+            does not depend on one of `wrt`.
+    """
+    target = of or system.loss
+    if target is None:
+        raise DeriveError("the graph names no loss", hint='pass of="NAME", or set graph.graph["loss"]')
+    if target not in system.equations:
+        raise DeriveError(f"{target!r} is not a computed tensor", hint=nearest(target, system.equations))
+    names = _wanted(system, wrt)
+    pass_ = _Reverse(system.copy(), target)
+    pass_.system.gradients = {}
+    pass_.start(seed)
+    pass_.run(names)
+    return replace(pass_.system, loss=target if seed is None else None)
+
+
+def _wanted(system: System, wrt: Sequence[str] | None) -> list[str]:
+    if wrt is None:
+        names = [n for n, leaf in system.leaves.items() if leaf.kind == "parameter"]
+        if not names:
+            raise DeriveError("the graph has no parameters", hint='name what to differentiate by: wrt=["x"]')
+        return names
+    for name in wrt:
+        if name not in system:
+            known = nearest(name, [*system.leaves, *system.equations])
+            raise DeriveError(f"cannot differentiate by {name!r}: there is no such tensor", hint=known)
+        if system.dtype(name) != "float":
+            raise DeriveError(f"cannot differentiate by {name!r}: it holds {system.dtype(name)}")
+    return list(dict.fromkeys(wrt))
+
+
+@dataclass
+class _Reverse:
+    system: System
+    target: str
+    adjoints: dict[str, str] = field(default_factory=dict)
+    partials: dict[str, list[str]] = field(default_factory=dict)
+
+    def start(self, seed: str | None) -> None:
+        shape = self.system.shape(self.target)
+        if seed is None and shape != ():
+            raise DeriveError(
+                f"{self.target!r} has shape {tuple(shape)} and is no scalar",
+                hint='reduce it with sum or mean, or pass seed="NAME" for a vector-Jacobian product',
+            )
+        if seed is None:
+            one = define([], (), (), Integer(1))
+            self.partials[self.target] = [self._add("d_" + self.target, one, (), self.target)]
+            return
+        if seed in self.system:
+            raise DeriveError(f"the seed needs a new name, {seed!r} is taken")
+        self.system.leaves[seed] = Leaf(seed, "input", shape)
+        self.partials[self.target] = [seed]
+
+    def run(self, wrt: Sequence[str]) -> None:
+        active = self._active(wrt)
+        for name in wrt:
+            if name not in active:
+                raise DeriveError(
+                    f"{self.target!r} does not depend on {name!r}",
+                    node=name,
+                    hint="connect it, or leave it out of wrt; a parameter that nothing uses can be removed",
+                )
+        for e in reversed(list(self.system.equations.values())):
+            if e.name in active and e.name in self.partials:
+                cotangent = self._adjoint(e.name)
+                for partial in self._contributions(e, cotangent, active):
+                    self._contribute(*partial)
+        for name in wrt:
+            self.system.gradients[name] = self._adjoint(name)
+
+    def _active(self, wrt: Sequence[str]) -> set[str]:
+        """The tensors on a way from `wrt` to the target."""
+        reached = set(wrt)
+        for e in self.system:
+            if e.dtype == "float" and reached.intersection(e.operands):
+                reached.add(e.name)
+        return reached & self.system.needed_for([self.target])
+
+    def _contributions(
+        self, e: Equation, cotangent: str, active: set[str]
+    ) -> Iterator[tuple[Equation, str, Definition, Sequence[str], At]]:
+        """(equation, operand, definition, its operands, the access) of every contribution that e makes."""
+        for access in e.definition.accesses:
+            operand = e.source(access)
+            if operand not in active or self.system.dtype(operand) != "float":
+                continue
+            weight, operands = self._weight(e, access)
+            if weight != 0:
+                number = len(operands)
+                contribution = _contribution(e.definition, access, weight, number, self.system.shape(operand))
+                yield e, operand, contribution, [*operands, cotangent], access
+
+    def _weight(self, e: Equation, access: At) -> tuple[Expr, list[str]]:
+        """What the cotangent is multiplied with: the derivative, or what the reduction makes of it."""
+        if e.definition.reduction == "sum" or not e.definition.reduced:
+            return scalar_derivative(e.definition.body, access), list(e.operands)
+        if e.definition.reduction == "prod":
+            return self._product_of_others(e, access)
+        return self._share_of_winner(e, access)
+
+    def _share_of_winner(self, e: Equation, access: At) -> tuple[Expr, list[str]]:
+        """[X[l] == Y[w]] over the number of entries for which that holds."""
+        d, n = e.definition, len(e.operands)
+        won = sp.Piecewise((1, sp.Eq(access, At(n, d.write))), (0, True))
+        count = define(d.loops, d.shape, d.write, won)
+        ties = self._add(f"{e.name}_ties", count, [*e.operands, e.name], None)
+        return won / At(n + 1, d.write), [*e.operands, e.name, ties]
+
+    def _product_of_others(self, e: Equation, access: At) -> tuple[Expr, list[str]]:
+        """prod over r' of (1 where r' = r, else X[r']): exact at zeros, and differentiable again."""
+        d, n = e.definition, len(e.operands)
+        twins = {i: index_symbol(f"{i}_") for i, _ in d.reduced}
+        same = sp.And(*(sp.Eq(i, twin) for i, twin in twins.items()))
+        body = sp.Piecewise((1, same), (access.xreplace(twins), True))
+        kept = [i for i, _ in d.loops]
+        sizes = [size for _, size in d.loops]
+        loops: list[Loop] = [*d.loops, *((twins[i], size) for i, size in d.reduced)]
+        factors = define(loops, [size for _, size in loops], [i for i, _ in loops], body)
+        each = self._add(f"{e.name}_factors", factors, e.operands, None)
+        product = define(loops, sizes, kept, At(0, [i for i, _ in loops]), "prod")
+        others = self._add(f"{e.name}_others", product, [each], None)
+        return At(n, kept), [*e.operands, others]
+
+    def _contribute(self, e: Equation, operand: str, made: Definition, operands: Sequence[str], access: At) -> None:
+        name = self._add(f"d_{operand}", made, operands, operand, e.origin)
+        if access.view is not None:
+            back = _reshaping(made.shape, tuple(self.system.shape(operand)))
+            name = self._add(f"d_{operand}", back, [name], operand, e.origin)
+        self.partials.setdefault(operand, []).append(name)
+
+    def _adjoint(self, name: str) -> str:
+        """The tensor that holds the whole adjoint of `name`."""
+        if name not in self.adjoints:
+            partials = self.partials.get(name, [])
+            shape = tuple(self.system.shape(name))
+            single = len(partials) == 1
+            self.adjoints[name] = partials[0] if single else self._add(f"d_{name}", _sum(len(partials), shape), partials, name)
+        return self.adjoints[name]
+
+    def _add(
+        self, wanted: str, definition: Definition, operands: Sequence[str], adjoint_of: str | None, origin: str = ""
+    ) -> str:
+        name = free_name(wanted, self.system)
+        self.system.add(equation(name, definition, operands, origin=origin or wanted, adjoint_of=adjoint_of))
+        return name
+
+
+@lru_cache(maxsize=4096)
+def _contribution(
+    definition: Definition, access: At, weight: Expr, number: int, operand_shape: tuple[Expr, ...]
+) -> Definition:
+    """Adjoint of one access, the cotangent being operand `number`."""
+    cotangent = At(number, definition.write)
+    scattered = define(
+        definition.loops, access.sizes(operand_shape), access.index, cotangent * weight, "sum"
+    )
+    return _solved(scattered, number, definition.shape)
+
+
+def _solved(scattered: Definition, number: int, shape: tuple[Expr, ...]) -> Definition:
+    (cotangent,) = (at for at in outermost(scattered.body) if at.operand == number)
+    return solve(scattered, cotangent, shape)
+
+
+@lru_cache(maxsize=4096)
+def _sum(count: int, shape: tuple[Expr, ...]) -> Definition:
+    index = _indices(shape)
+    loops = list(zip(index, shape, strict=True))
+    return define(loops, shape, index, sp.Add(*(At(k, index) for k in range(count))))
+
+
+@lru_cache(maxsize=4096)
+def _reshaping(old: tuple[Expr, ...], new: tuple[Expr, ...]) -> Definition:
+    """Y[o] = X.reshape(new)[o] for X of shape old."""
+    index = _indices(new)
+    return define(list(zip(index, new, strict=True)), new, index, At(0, index, None if old == new else new))
+
+
+def _indices(shape: Iterable[Expr]) -> list[sp.Symbol]:
+    return [index_symbol(f"i{k}") for k, _ in enumerate(shape)]

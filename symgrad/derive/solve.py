@@ -1,0 +1,66 @@
+"""Index equations: from "add to X[e(l)] for all l" to "X[s] is the sum over the rest".
+
+An adjoint arises in scatter form: loops l, written at the index e(l) that the forward op read. Where an axis
+of e is affine in a loop with coefficient 1 or -1, that loop is solved for, l = s - rest, and the axis becomes
+a loop of its own; plain indices give a transpose, i + p a correlation. An axis that cannot be solved, such
+as 2*h + p or a data-dependent one, stays as it is: a scatter over small loops, or a scatter-add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import sympy as sp
+from sympy import Expr, Symbol
+
+from symgrad.index.bounds import within
+from symgrad.index.definition import At, Definition, define, index_symbol, outermost
+
+
+@lru_cache(maxsize=4096)
+def solve(definition: Definition, factor: At, factor_shape: tuple[Expr, ...]) -> Definition:
+    """The definition with as many output axes as possible turned into loops over the whole axis.
+
+    `factor` is the cotangent that multiplies the body. Where it lies outside its tensor the body is 0, so a
+    loop that indexes it plainly may run over every solution of its equation, as long as the rest of the body
+    is finite there: the body must be polynomial in what it reads.
+    """
+    loops, write, body = dict(definition.loops), list(definition.write), definition.body
+    for axis, size in enumerate(definition.shape):
+        target = index_symbol(f"s{axis}")
+        for loop in _candidates(write, axis, loops):
+            sign = write[axis].coeff(loop)
+            solution = sp.expand(sign * (target - (write[axis] - sign * loop)))
+            remaining = {i: n for i, n in loops.items() if i != loop} | {target: size}
+            vanishing = _reads_zero(loop, loops[loop], factor, factor_shape) and _polynomial(body)
+            if not vanishing and not within(solution, remaining, loops[loop]):
+                continue
+            change = {loop: solution}
+            body, factor = body.xreplace(change), factor.xreplace(change)
+            write = [target if k == axis else w.xreplace(change) for k, w in enumerate(write)]
+            loops = remaining
+            break
+    return define(list(loops.items()), definition.shape, write, body, definition.reduction)
+
+
+def _candidates(write: Sequence[Expr], axis: int, loops: Mapping[Symbol, Expr]) -> list[Symbol]:
+    """The loops that this axis alone names, with coefficient 1 or -1; those of unknown extent first."""
+    index = write[axis]
+    if index.has(At):
+        return []
+    others = [w for k, w in enumerate(write) if k != axis]
+    found = [i for i in index.free_symbols & loops.keys() if index.coeff(i) in (1, -1)]
+    found = [i for i in found if not any(w.has(i) for w in others)]
+    return sorted(found, key=lambda i: (loops[i].is_Integer, str(i)))
+
+
+def _reads_zero(loop: Symbol, extent: Expr, factor: At, shape: tuple[Expr, ...]) -> bool:
+    """Whether the factor is 0 for every value of the loop beyond its extent."""
+    return any(e == loop and n == extent for e, n in zip(factor.index, shape, strict=True))
+
+
+def _polynomial(body: Expr) -> bool:
+    accesses = sorted(outermost(body), key=sp.default_sort_key)
+    symbols = {at: sp.Dummy(f"x{k}") for k, at in enumerate(accesses)}
+    return bool(body.xreplace(symbols).is_polynomial(*symbols.values()))

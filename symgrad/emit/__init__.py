@@ -1,0 +1,1 @@
+"""From planned statements to the source of a training program."""

@@ -1,0 +1,199 @@
+"""Definitions as text in the grammar that `parser` reads: what `parse` returns, this prints back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+import sympy as sp
+from sympy import Expr
+
+from symgrad.index.definition import At, Definition
+from symgrad.index.functions import FUNCTIONS, Defined
+
+_PRECEDENCE = {"or": 1, "and": 2, "not": 3, "relation": 4, "sum": 5, "product": 6, "sign": 7, "power": 8, "atom": 9}
+_CALLS: dict[type[Expr], str] = {
+    sp.exp: "exp",
+    sp.log: "log",
+    sp.Abs: "abs",
+    sp.Max: "maximum",
+    sp.Min: "minimum",
+    sp.Heaviside: "heaviside",
+} | {f: name for name, (_, f) in FUNCTIONS.items() if isinstance(f, type)}
+_RELATIONS: dict[type[Expr], str] = {
+    sp.Eq: "==",
+    sp.Ne: "!=",
+    sp.StrictLessThan: "<",
+    sp.LessThan: "<=",
+    sp.StrictGreaterThan: ">",
+    sp.GreaterThan: ">=",
+}
+
+
+def number_text(value: sp.Number) -> str:
+    """An exact number: decimal where that is exact and short, else a fraction."""
+    if value == sp.oo:
+        return "inf"
+    if value.is_Integer:
+        return str(value)
+    fraction = Fraction(int(value.p), int(value.q))
+    decimal = repr(float(fraction))
+    return decimal if Fraction(decimal) == fraction else f"{value.p}/{value.q}"
+
+
+class TextPrinter:
+    """Prints one scalar expression; `access` says how an At is written."""
+
+    def __init__(self, access: Callable[[At], str]) -> None:
+        self.access = access
+
+    def __call__(self, expr: Expr) -> str:
+        return self._print(expr)[0]
+
+    def _print(self, expr: Expr) -> tuple[str, int]:
+        if isinstance(expr, At):
+            return self.access(expr), _PRECEDENCE["atom"]
+        for kind, method in self._methods:
+            if isinstance(expr, kind):
+                return method(self, expr)
+        raise TypeError(f"no text for {type(expr).__name__}: {expr}")
+
+    def _tight(self, expr: Expr, level: str) -> str:
+        """`expr` in parentheses if it binds less tightly than `level`."""
+        text, precedence = self._print(expr)
+        return text if precedence >= _PRECEDENCE[level] else f"({text})"
+
+    def _number(self, expr: Expr) -> tuple[str, int]:
+        text = number_text(expr)
+        return text, _PRECEDENCE["sign" if text[0] == "-" else "product" if "/" in text else "atom"]
+
+    def _symbol(self, expr: Expr) -> tuple[str, int]:
+        return str(expr), _PRECEDENCE["atom"]
+
+    def _add(self, expr: Expr) -> tuple[str, int]:
+        terms = sorted(expr.args, key=lambda t: (t.is_number, t.could_extract_minus_sign(), sp.default_sort_key(t)))
+        text = self._tight(terms[0], "sum")
+        for term in terms[1:]:
+            if term.could_extract_minus_sign() and not term.is_Add:
+                text += " - " + self._tight(-term, "product")
+            else:
+                text += " + " + self._tight(term, "sum")
+        return text, _PRECEDENCE["sum"]
+
+    def _mul(self, expr: Expr) -> tuple[str, int]:
+        if expr.could_extract_minus_sign():
+            return "-" + self._tight(-expr, "product"), _PRECEDENCE["sign"]
+        above, below = [], []
+        for factor in expr.as_ordered_factors():
+            base, power = factor.as_base_exp()
+            if power.is_Rational and power < 0 and not isinstance(factor, sp.exp):
+                below.append(base**-power)
+            elif factor.is_Rational and factor.q != 1 and number_text(factor) != repr(float(factor)):
+                above += [sp.Integer(factor.p)] if factor.p != 1 else []
+                below.append(sp.Integer(factor.q))
+            else:
+                above.append(factor)
+        text = "*".join(self._tight(f, "power") for f in above) or "1"
+        return text + "".join("/" + self._tight(f, "power") for f in below), _PRECEDENCE["product"]
+
+    def _pow(self, expr: Expr) -> tuple[str, int]:
+        base, power = expr.as_base_exp()
+        if power == sp.Rational(1, 2):
+            return f"sqrt({self(base)})", _PRECEDENCE["atom"]
+        if power.is_Rational and power < 0:
+            return "1/" + self._tight(base**-power, "power"), _PRECEDENCE["product"]
+        return f"{self._tight(base, 'atom')}**{self._tight(power, 'power')}", _PRECEDENCE["power"]
+
+    def _floor(self, expr: Expr) -> tuple[str, int]:
+        above, below = sp.fraction(expr.args[0])
+        return f"{self._tight(above, 'atom')}//{self._tight(below, 'atom')}", _PRECEDENCE["product"]
+
+    def _piecewise(self, expr: Expr) -> tuple[str, int]:
+        (value, condition), *rest = expr.args
+        if condition == sp.true or not rest:
+            return self._print(value)
+        other = sp.Piecewise(*rest, evaluate=False) if len(rest) > 1 else rest[0][0]
+        return f"where({self(condition)}, {self(value)}, {self(other)})", _PRECEDENCE["atom"]
+
+    def _relation(self, expr: Expr) -> tuple[str, int]:
+        sign = _RELATIONS[type(expr)]
+        return f"{self._tight(expr.lhs, 'sum')} {sign} {self._tight(expr.rhs, 'sum')}", _PRECEDENCE["relation"]
+
+    def _logic(self, expr: Expr) -> tuple[str, int]:
+        if isinstance(expr, sp.Not):
+            return "not " + self._tight(expr.args[0], "not"), _PRECEDENCE["not"]
+        word = "and" if isinstance(expr, sp.And) else "or"
+        parts = sorted(expr.args, key=sp.default_sort_key)
+        return f" {word} ".join(self._tight(p, "relation") for p in parts), _PRECEDENCE[word]
+
+    def _call(self, expr: Expr) -> tuple[str, int]:
+        name = _CALLS[type(expr)]
+        if name in ("maximum", "minimum"):
+            arguments = [self(a) for a in sorted(expr.args, key=sp.default_sort_key)]
+            text = arguments[-1]
+            for argument in reversed(arguments[:-1]):
+                text = f"{name}({argument}, {text})"
+            return text, _PRECEDENCE["atom"]
+        return f"{name}({self(expr.args[0])})", _PRECEDENCE["atom"]
+
+    _methods: tuple[tuple[type | tuple[type, ...], Callable[[TextPrinter, Expr], tuple[str, int]]], ...] = (
+        (sp.Number, _number),
+        ((sp.Symbol, sp.NumberSymbol), _symbol),
+        (sp.Add, _add),
+        (sp.Mul, _mul),
+        (sp.exp, _call),
+        (sp.Pow, _pow),
+        (sp.floor, _floor),
+        (sp.Piecewise, _piecewise),
+        (sp.core.relational.Relational, _relation),
+        ((sp.And, sp.Or, sp.Not), _logic),
+        ((sp.Function, sp.Max, sp.Min, Defined), _call),
+    )
+
+
+def expression_text(expr: Expr) -> str:
+    """A dimension or index expression, such as `2*N + 1`."""
+    return TextPrinter(lambda at: str(at))(expr)
+
+
+def definition_text(
+    definition: Definition,
+    target: str,
+    operands: Sequence[str],
+    shapes: Sequence[Sequence[Expr]],
+    boolean: bool = False,
+) -> str:
+    """One line of formula text, an extent spelled out where the operands' shapes would not tell it."""
+
+    def access(at: At) -> str:
+        view = "" if at.view is None else f".reshape({', '.join(map(expression_text, at.view))})"
+        return f"{operands[at.operand]}{view}[{_index(printer, at.index)}]"
+
+    printer = TextPrinter(access)
+    told = _told(definition, shapes)
+    axes = list(zip(definition.write, definition.shape, strict=True))
+    head = [
+        printer(w) if w in told and definition.extents[w] == n else f"{printer(w)}:{expression_text(n)}"
+        for w, n in axes
+    ]
+    named = {w for w, n in axes if definition.extents.get(w) == n}
+    bound = [
+        str(i) if i in told else f"({i}, {expression_text(n)})" for i, n in definition.loops if i not in named
+    ]
+    body = printer(definition.body.args[0][1] if boolean and definition.body.args else definition.body)
+    right = f"{definition.reduction}({', '.join([*bound, body])})" if bound else body
+    return f"{target}[{', '.join(head) or '()'}] = {right}"
+
+
+def _told(definition: Definition, shapes: Sequence[Sequence[Expr]]) -> set[sp.Symbol]:
+    """The loops that stand alone on some axis, and only on axes of their own extent."""
+    seen: dict[sp.Symbol, set[Expr]] = {}
+    for at in definition.body.atoms(At).union(*(w.atoms(At) for w in definition.write)):
+        for e, n in zip(at.index, at.sizes(shapes[at.operand]), strict=True):
+            if e in definition.extents:
+                seen.setdefault(e, set()).add(n)
+    return {i for i, sizes in seen.items() if sizes == {definition.extents[i]}}
+
+
+def _index(printer: TextPrinter, index: Sequence[Expr]) -> str:
+    return ", ".join(map(printer, index)) or "()"
