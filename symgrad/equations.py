@@ -54,6 +54,13 @@ class Equation:
     def shape(self) -> Shape:
         return self.definition.shape
 
+    @property
+    def key(self) -> tuple[Definition, tuple[str, ...], str]:
+        """Equal for equations that compute the same from the same tensors, however they count their operands."""
+        names = tuple(sorted(self.operands))
+        numbers = {k: names.index(name) for k, name in enumerate(self.operands)}
+        return renumber(self.definition, numbers), names, self.dtype
+
     def source(self, at: At) -> str:
         """The tensor that an access reads."""
         return self.operands[at.operand]

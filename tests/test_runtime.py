@@ -68,7 +68,9 @@ def _update(theta, grad, state, step, hyper):
 # No sample axis, a size that depends on another, and a boolean input: loss = sum of (x a)^2 where m holds.
 WHOLE = """
 DTYPE = np.float64
-INPUTS = {"x": ("float", ("2*K + 1",)), "m": ("bool", ("2*K + 1",)), "k": ("float", ("K",)), "q": ("float", ("Q",))}
+INPUTS = {
+    "x": ("float", ("2*K + 1",)), "m": ("bool", ("2*K + 1",)), "k": ("float", ("K",)), "q": ("float", ("Q",)),
+}
 FORWARD_INPUTS = ("x", "m", "k")
 OUTPUTS = ("y",)
 PARAMETERS = {"a": ()}
@@ -234,6 +236,15 @@ def test_pure_functions_return_fresh_arrays_and_leave_the_parameters_alone() -> 
     assert all(np.array_equal(params[name], before[name]) for name in params)
 
 
+def test_no_gradients_are_kept_where_none_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    bind = runtime._bind
+    monkeypatch.setattr(runtime, "_bind", lambda *args: given.append(args[1]) or bind(*args))
+    runtime.loss_fn(runtime.init_params(), **line(4))
+    runtime.forward(runtime.init_params(), **line(4))
+    assert given == [None, None]
+
+
 def test_several_outputs_come_as_a_tuple(classifier: ModuleType) -> None:
     logits, picked = classifier.forward(classifier.init_params(), x=[1, 2], scale=2)
     assert np.allclose(logits - picked, 0.25)
@@ -290,7 +301,7 @@ LINE_FAULTS = [
     ({"x": X, "t": T[:3]}, "hint: axis 0 has 3 entries, expected 4 = N, as in input 'x'"),
     ({"x": X.astype(str), "t": T}, "hint: the array must hold real numbers"),
     ({"x": X.astype(object), "t": T}, "got object of shape (4, 3)"),
-    ({"x": X * 1j, "t": T}, "got complex64 of shape (4, 3)"),
+    ({"x": X * 1j, "t": T}, "got complex64 of shape (4, 3)\n  hint: the array must hold real numbers"),
     ({"x": X.astype("M8[s]"), "t": T}, "got datetime64[s]"),
     ({"x": [[1, 2, 3], [4, 5]], "t": T}, "input 'x': cannot be made an array"),
     ({"x": X[:0], "t": T[:0]}, "got float32 of shape (0, 3)\n  hint: the array is empty"),
@@ -307,6 +318,13 @@ def test_faulty_inputs_are_refused_everywhere(data: dict[str, Any], message: str
         with pytest.raises(runtime.DataError, match=re.escape(message)):
             call(**data)
     assert same(own, before)
+
+
+def test_the_nearest_name_is_given_as_it_is_spelt() -> None:
+    with pytest.raises(
+        runtime.DataError, match=re.escape("input 'w_1': unknown\n  hint: did you mean 'W1'?")
+    ):
+        runtime._check_names("input", ["w_1"], ["W1", "bias"], [])
 
 
 def test_forward_ignores_inputs_that_only_the_loss_needs() -> None:
@@ -570,12 +588,12 @@ def test_overflow_is_silent_but_invalid_operations_are_not_hidden() -> None:
 
 def test_fit_learns_and_reports() -> None:
     own = trainer()
-    history = own.fit(line(100), epochs=30, validation=line(40, seed=7))
+    history = own.fit(line(100), epochs=60, validation=line(40, seed=7))
     assert own.params["w"] == pytest.approx([1, -2, 3], abs=1e-3)
     assert set(history) == {"loss", "val_loss", "seconds"}
-    assert {len(values) for values in history.values()} == {30}
+    assert {len(values) for values in history.values()} == {60}
     assert history["val_loss"][-1] < 1e-6 < history["val_loss"][0]
-    assert (own.steps, own.epochs) == (30 * 4, 30)
+    assert (own.steps, own.epochs) == (60 * 4, 60)
     assert set(own.fit(line(), epochs=0)) == {"loss", "seconds"}
 
 
@@ -804,6 +822,11 @@ def test_the_same_training_writes_the_same_bytes(tmp_path: Path) -> None:
             "'optimizer state velocity' where this program has 'optimizer state m'",
         ),
         ('("velocity",)', "()", "it has 'optimizer state velocity' where this program has 'nothing more'"),
+        (
+            '("velocity",)',
+            '("velocity", "v")',
+            "it has 'nothing more' where this program has 'optimizer state v'",
+        ),
         ("np.float32", "np.float64", "it has 'type float32' where this program has 'type float64'"),
     ],
 )
@@ -855,13 +878,13 @@ def test_a_damaged_file_is_refused(tmp_path: Path, spoil: Any, message: str) -> 
 
 def test_a_data_file_is_no_trainer_and_pickles_are_never_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", **line())
-    with pytest.raises(runtime.DataError, match="not a file that Trainer.save wrote"):
+    with pytest.raises(runtime.DataError, match=r"not a file that Trainer\.save wrote"):
         runtime.Trainer.load(tmp_path / "data.npz")
     np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object), t=T)
-    with pytest.raises(runtime.DataError, match="not a readable .npz file of plain arrays"):
+    with pytest.raises(runtime.DataError, match=r"not a readable \.npz file of plain arrays"):
         trainer().fit(tmp_path / "objects.npz")
     np.save(tmp_path / "array.npy", T)
-    with pytest.raises(runtime.DataError, match="not a readable .npz file"):
+    with pytest.raises(runtime.DataError, match=r"not a readable \.npz file"):
         trainer().fit(tmp_path / "array.npy")
     with pytest.raises(FileNotFoundError):
         trainer().fit(tmp_path / "none.npz")
@@ -906,13 +929,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "model_train.py", *arguments]
+def run(folder: Path, arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "model_train.py", *arguments.split()]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_the_program_trains_saves_and_resumes(folder: Path) -> None:
-    done = run(folder, *"data.npz --epochs 3 --batch-size 16 --lr 0.02 --holdout 0.2 --save a.npz".split())
+    done = run(folder, "data.npz --epochs 3 --batch-size 16 --lr 0.02 --holdout 0.2 --save a.npz")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"loss: \S+\nheld-out loss: \S+\nsaved: a.npz\n", done.stdout)
     rest = ["--batch-size", "16", "--holdout", "0.2"]
@@ -955,6 +978,7 @@ def test_the_held_out_samples_take_no_part_in_training(
     assert held is not None
     assert (len(kept["t"]), len(held["t"])) == (80, 20)
     assert sorted([*kept["t"], *held["t"]]) == sorted(data["t"])
+    assert set(held["t"]) != set((runtime._hold_out(data, 0.2, 1)[1] or {})["t"])
     for part in (kept, held):
         rows = [int(np.flatnonzero(data["t"] == value)[0]) for value in part["t"]]
         assert np.array_equal(part["x"], data["x"][rows])
@@ -974,6 +998,14 @@ def test_the_seed_decides_everything(folder: Path, capsys: pytest.CaptureFixture
         assert runtime.main([f"{folder}/data.npz", "--seed", seed, "--epochs", "1", "--holdout", "0.3"]) == 0
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1] != outputs[2]
+
+
+def test_the_program_trains_as_the_trainer_does(folder: Path) -> None:
+    own = runtime.Trainer(runtime.init_params(3), seed=3)
+    own.fit(line(100), epochs=2, batch_size=16)
+    options = ["--seed", "3", "--epochs", "2", "--batch-size", "16", f"--save={folder}/a"]
+    assert runtime.main([f"{folder}/data.npz", *options]) == 0
+    assert same(own, runtime.Trainer.load(folder / "a"))
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,9 @@ def _check_names(what: str, given: Iterable[str], known: Iterable[str], needed: 
     if unknown := [name for name in given if name not in known]:
         from difflib import get_close_matches
 
-        near = get_close_matches(str(unknown[0]), known, 1, 0.4)
-        hint = f"did you mean {near[0]!r}? {listing}" if near else listing
+        lower = {name.lower(): name for name in known}
+        near = get_close_matches(str(unknown[0]).lower(), lower, 1, 0.4)
+        hint = f"did you mean {lower[near[0]]!r}? {listing}" if near else listing
         raise DataError(f"{what} {', '.join(map(repr, unknown))}: unknown\n  hint: {hint}")
     if missing := [name for name in needed if name not in given]:
         raise DataError(f"{what} {', '.join(map(repr, missing))}: missing\n  hint: {listing}")
@@ -373,7 +374,7 @@ class _Progress:
     """A bar on stderr, one line per epoch, redrawn at most ten times a second."""
 
     def __init__(self, shown: bool | None, samples: int, last_epoch: int) -> None:
-        self.shown = sys.stderr.isatty() if shown is None else shown
+        self.shown = bool(sys.stderr and sys.stderr.isatty()) if shown is None else shown
         self.samples, self.last_epoch = samples, last_epoch
         self.due = 0.0
 

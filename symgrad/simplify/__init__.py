@@ -1,0 +1,20 @@
+"""Rewriting the joint graph of forward and adjoint equations, keeping every value.
+
+Each pass is one file with one subject, takes a System and returns a System.
+"""
+
+from symgrad.simplify.constants import fold_constants
+from symgrad.simplify.forward_values import reuse_forward_values
+from symgrad.simplify.fuse import fuse_elementwise
+from symgrad.simplify.share import share_equal
+from symgrad.simplify.stabilise import stabilise
+from symgrad.simplify.sums import simplify_sums
+
+__all__ = [
+    "fold_constants",
+    "fuse_elementwise",
+    "reuse_forward_values",
+    "share_equal",
+    "simplify_sums",
+    "stabilise",
+]

@@ -1,0 +1,52 @@
+"""Equations that say nothing: constants, copies and zeros are written into their users."""
+
+from __future__ import annotations
+
+from sympy import Expr, Integer
+
+from symgrad.equations import Equation, System
+from symgrad.index.definition import At, Definition, define, index_symbol
+from symgrad.simplify.substitute import substitute
+
+
+def fold_constants(system: System) -> System:
+    """Replace elements of constant and copying equations by what they stand for; drop what becomes unused."""
+    result = system.copy()
+    trivial: dict[str, Equation] = {}
+    for name, e in system.equations.items():
+        changed = _without_zero_sum(substitute(result, e, trivial))
+        result.equations[name] = changed
+        if is_constant(changed.definition) or is_copy(changed):
+            trivial[name] = changed
+    return result.pruned()
+
+
+def is_constant(d: Definition) -> bool:
+    """Whether every element is the same number, or an expression of dimensions."""
+    return d.elementwise and not d.body.has(At) and not d.body.free_symbols & d.extents.keys()
+
+
+def is_copy(e: Equation) -> bool:
+    """Whether the body is one element of another tensor at the same or a permuted, cut or broadcast place."""
+    body = e.definition.body
+    return e.definition.elementwise and isinstance(body, At) and body.view is None and not any(
+        i.has(At) for i in body.index
+    ) and _plain(e.definition, body)
+
+
+def _plain(d: Definition, body: At) -> bool:
+    return body.index == tuple(i for i, _ in d.loops) or set(body.index) < {i for i, _ in d.loops}
+
+
+def _without_zero_sum(e: Equation) -> Equation:
+    """A sum of zeros as the constant 0."""
+    d = e.definition
+    if d.body != 0 or d.reduction != "sum" or d.elementwise:
+        return e
+    return Equation(e.name, zero(d.shape), (), e.dtype, e.origin, e.adjoint_of)
+
+
+def zero(shape: tuple[Expr, ...]) -> Definition:
+    """The definition of a tensor of zeros."""
+    index = [index_symbol(f"i{k}") for k, _ in enumerate(shape)]
+    return define(list(zip(index, shape, strict=True)), shape, index, Integer(0))

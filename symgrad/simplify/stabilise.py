@@ -1,0 +1,129 @@
+"""Networks written without care for overflow, made safe: log(1 + exp(x)), log(sum(exp(x))), exp(x)/sum(exp(x)).
+
+Two rules, each an identity over the reals:
+
+    a chain of elementwise equations whose composed body `stable` knows is written as that body
+    S = sum_r exp(u)  ->  S = exp(M)*R with M = max_r u, R = sum_r exp(u - M)      (in logs and quotients)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sympy as sp
+from sympy import Expr, exp
+
+from symgrad.equations import Equation, System, equation
+from symgrad.index.definition import At, define
+from symgrad.index.functions import Defined, stable
+from symgrad.names import free_name
+from symgrad.simplify.substitute import Operands, rebuilt, substitute
+
+MAX_OPERATIONS = 60
+
+
+def stabilise(system: System) -> System:
+    """The same values, computed in forms that neither overflow nor cancel where the value is representable."""
+    shifted = _with_shifted_sums(system)
+    result = shifted.copy()
+    for name, e in shifted.equations.items():
+        result.equations[name] = _stable_chain(result, e)
+    return result.pruned()
+
+
+def _stable_chain(system: System, e: Equation) -> Equation:
+    if not e.definition.elementwise or e.dtype != "float" or not e.definition.body.has(sp.log, exp, sp.Pow, sp.Add):
+        return e
+    opened = _opened(system, e, lambda source: True)
+    body = stable(opened.definition.body)
+    gained = len(body.atoms(Defined)) > len(opened.definition.body.atoms(Defined))
+    return rebuilt(opened, body, Operands(opened.operands)) if gained else e
+
+
+def _opened(system: System, e: Equation, through: Callable[[Equation], bool]) -> Equation:
+    """e with the elementwise equations that it reads `through` written out, as far down as it stays small."""
+    while sp.count_ops(e.definition.body) <= MAX_OPERATIONS:
+        sources = {k: system.equations[k] for k in e.operands if _is_elementwise(system, k)}
+        opened = substitute(system, e, {k: source for k, source in sources.items() if through(source)})
+        if opened is e:
+            break
+        e = opened
+    return e
+
+
+def _is_elementwise(system: System, name: str) -> bool:
+    return name in system.equations and system.equations[name].definition.elementwise
+
+
+def _with_shifted_sums(system: System) -> System:
+    """The second rule, for every sum of exponentials that a logarithm or a quotient reads."""
+    result = system.copy()
+    result.equations = {}
+    factored: dict[str, Equation] = {}
+    for e in system:
+        made = _shifted(system, result, e) if _is_exposed(system, e) else None
+        if made:
+            for part in made:
+                result.add(part)
+            factored[e.name] = made[-1]
+        elif factored and e.definition.elementwise and set(e.operands) & factored.keys():
+            result.add(_cancelled(result, e, factored))
+        else:
+            result.add(e)
+    return result
+
+
+def _is_exposed(system: System, e: Equation) -> bool:
+    """Whether e is a sum that some elementwise equation takes the logarithm of or divides by."""
+    d = e.definition
+    if d.reduction != "sum" or not d.reduced or not d.gathers:
+        return False
+    return any(_exposes(user, e.name) for user in system if e.name in user.operands and user.definition.elementwise)
+
+
+def _exposes(user: Equation, name: str) -> bool:
+    body = user.definition.body
+    logs = [p.args[0] for p in body.atoms(sp.log)]
+    quotients = [p.base for p in body.atoms(sp.Pow) if p.exp.is_negative]
+    return any(user.source(at) == name for part in (*logs, *quotients) for at in part.atoms(At))
+
+
+def _shifted(system: System, result: System, e: Equation) -> list[Equation] | None:
+    """M, the shifted exponentials, their sum, and e as exp(M) times it; None if e is no bare sum of exponentials."""
+    opened = e
+    while isinstance(opened.definition.body, At) and _is_elementwise(result, opened.operands[0]):
+        opened = substitute(result, opened, {k: result.equations[k] for k in opened.operands})
+    body = opened.definition.body
+    if not isinstance(body, exp) or _subtracts_maximum(result, opened):
+        return None
+    d = opened.definition
+    taken = {*system.equations, *system.leaves, *result.equations}
+    names = [free_name(f"{e.name}_{suffix}", taken) for suffix in ("arg", "max", "exp", "shifted")]
+    every = [i for i, _ in d.loops]
+    sizes = [n for _, n in d.loops]
+    remarks = {"origin": e.origin, "adjoint_of": e.adjoint_of}
+    argument = equation(names[0], define(d.loops, sizes, every, body.args[0]), opened.operands, **remarks)
+    largest = equation(names[1], define(d.loops, d.shape, d.write, At(0, every), "max"), [names[0]], **remarks)
+    difference: Expr = exp(At(0, every) - At(1, d.write))
+    powers = equation(names[2], define(d.loops, sizes, every, difference), names[:2], **remarks)
+    total = equation(names[3], define(d.loops, d.shape, d.write, At(0, every)), [names[2]], **remarks)
+    kept = [(i, n) for i, n in d.loops if i in d.write]
+    whole = equation(e.name, define(kept, d.shape, d.write, exp(At(0, d.write)) * At(1, d.write)), [names[1], names[3]], **remarks)
+    return [argument, largest, powers, total, whole]
+
+
+def _subtracts_maximum(system: System, e: Equation) -> bool:
+    """Whether e's exponent is a difference from a maximum already."""
+    terms = sp.Add.make_args(e.definition.body.args[0])
+    sources = (system.equations.get(e.source(-t)) for t in terms if isinstance(-t, At))
+    return any(s is not None and s.definition.reduction == "max" for s in sources)
+
+
+def _cancelled(system: System, e: Equation, factored: dict[str, Equation]) -> Equation:
+    """e with exp(M)*R for the sum: the exponentials meet in quotients, the logarithm splits."""
+    made = {*factored.values()}
+    opened = _opened(system, e, lambda source: source in made or isinstance(source.definition.body, exp))
+    body = opened.definition.body.replace(
+        lambda x: isinstance(x, sp.log), lambda x: sp.expand_log(x, force=True)
+    )
+    return e if body.has(sp.zoo, sp.nan) else rebuilt(opened, body, Operands(opened.operands))

@@ -1,0 +1,90 @@
+"""The one move of the simplifier: an elementwise equation written in the place of its elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import sympy as sp
+from sympy import Expr
+
+from symgrad.equations import Equation, System, equation
+from symgrad.index.bounds import within
+from symgrad.index.definition import At, define, map_accesses
+
+
+class Operands:
+    """The growing operand list of an equation that is being rewritten."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = list(names)
+
+    def number(self, name: str) -> int:
+        if name not in self.names:
+            self.names.append(name)
+        return self.names.index(name)
+
+    def adopt(self, expr: Expr, names: tuple[str, ...]) -> Expr:
+        """`expr`, whose accesses count in `names`, counting in this list."""
+
+        def change(at: At) -> Expr:
+            index = [self.adopt(e, names) for e in at.index]
+            return At(self.number(names[at.operand]), index, at.view)
+
+        return map_accesses(expr, change)
+
+
+def rebuilt(e: Equation, body: Expr, operands: Operands) -> Equation:
+    """e with another body over `operands`."""
+    d = e.definition
+    definition = define(d.loops, d.shape, d.write, body, d.reduction)
+    return equation(
+        e.name, definition, operands.names, dtype=e.dtype, origin=e.origin, adjoint_of=e.adjoint_of
+    )
+
+
+def substitute(system: System, e: Equation, bodies: Mapping[str, Equation]) -> Equation:
+    """e with the elements of `bodies` replaced by what they are, wherever that is the same.
+
+    It is not where the access may lie outside (there it reads 0) or goes through a view.
+    """
+    operands = Operands(e.operands)
+    extents = e.definition.extents
+
+    def element(at: At) -> Expr:
+        index = [map_accesses(i, element) for i in at.index]
+        source = bodies.get(e.source(at))
+        if source is None or not _replaceable(at, source, extents):
+            return At(at.operand, index, at.view)
+        loops = [i for i, _ in source.definition.loops]
+        body = operands.adopt(source.definition.body, source.operands)
+        return body.xreplace(dict(zip(loops, index, strict=False)))
+
+    body = map_accesses(_conditions(e, bodies, operands), element)
+    return e if body == e.definition.body else rebuilt(e, body, operands)
+
+
+def _replaceable(at: At, source: Equation, extents: Mapping[sp.Symbol, Expr]) -> bool:
+    if at.view is not None:
+        return not source.definition.body.free_symbols & source.definition.extents.keys()
+    return all(within(i, extents, n) for i, n in zip(at.index, source.shape, strict=True))
+
+
+def _conditions(e: Equation, bodies: Mapping[str, Equation], operands: Operands) -> Expr:
+    """e's body with tests of boolean tensors, `B[i] != 0`, replaced by the conditions that made them."""
+    change = {}
+    for test in e.definition.body.atoms(sp.Ne):
+        at, zero = test.args
+        source = bodies.get(e.source(at)) if isinstance(at, At) else None
+        if zero == 0 and source is not None and source.dtype == "bool" and _replaceable(at, source, e.definition.extents):
+            condition = operands.adopt(source.definition.body.args[0][1], source.operands)
+            loops = [i for i, _ in source.definition.loops]
+            change[test] = condition.xreplace(dict(zip(loops, at.index, strict=True)))
+    return e.definition.body.xreplace(change)
+
+
+def rewrite_all(system: System, change: Callable[[System, Equation], Equation]) -> System:
+    """The system with every equation changed in turn; `change` sees the equations before it changed already."""
+    result = system.copy()
+    for name, e in system.equations.items():
+        result.equations[name] = change(result, e)
+    return result
