@@ -99,5 +99,5 @@ def raise_all(faults: Sequence[SymgradError]) -> None:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """A hint naming the known name most like `name`, or None."""
-    match = get_close_matches(name, sorted(known), n=1)
+    match = get_close_matches(name[:100], sorted(known), n=1)
     return f"did you mean {match[0]!r}?" if match else None

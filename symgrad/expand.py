@@ -14,7 +14,7 @@ from symgrad.check import check, define_operands
 from symgrad.equations import Equation, Leaf, System, equation
 from symgrad.errors import GraphError, ShapeError, SymgradError, raise_all
 from symgrad.graph import LEAVES, operands, path_to_loss, topological
-from symgrad.index.definition import At, Definition, define, map_accesses
+from symgrad.index.definition import At, Definition
 from symgrad.index.parser import Operand, Part, parse, parse_dimension
 from symgrad.names import free_name
 from symgrad.ops import OPS
@@ -41,6 +41,14 @@ class _Expansion:
     scalars: dict[str, Expr] = field(default_factory=dict)
     faults: list[SymgradError] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
+    taken: set[str] = field(default_factory=set)
+    dimensions: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.taken.update(self.graph.nodes)
+        leaves = [a for _, a in self.graph.nodes(data=True) if a["op"] in ("input", "parameter")]
+        sizes = {parse_dimension(n) for attrs in leaves for n in attrs["shape"]}
+        self.dimensions = frozenset(str(s) for n in sizes for s in n.free_symbols)
 
     def node(self, node: str) -> None:
         attrs = dict(self.graph.nodes[node])
@@ -57,7 +65,7 @@ class _Expansion:
             return
         try:
             self._define(node, op, attrs, sources)
-        except (GraphError, ValueError, TypeError) as error:
+        except (GraphError, ValueError, TypeError, ArithmeticError, NotImplementedError, RecursionError) as error:
             self.broken.add(node)
             self.faults.append(self._located(error, node, op, sources))
 
@@ -68,42 +76,24 @@ class _Expansion:
             names = tuple(OPS[op].operand_name(k) for k in range(len(sources)))
             text = ""
         described = tuple(
-            Operand(name, self.system.shape(s), self.system.dtype(s) == "int64")
+            Operand(name, self.system.shape(s), self.system.dtype(s) == "int64", self.scalars.get(s))
             for name, s in zip(names, sources, strict=True)
         )
         if op != "define":
             given = {k: v for k, v in attrs.items() if k in OPS[op].attributes}
             text = OPS[op].text(described, given)
-        self._add_parts(node, parse(text, described, self._dimensions()), dict(zip(names, sources, strict=True)))
+        self._add_parts(node, parse(text, described, self.dimensions), dict(zip(names, sources, strict=True)))
 
     def _add_parts(self, node: str, parts: tuple[Part, ...], bound: dict[str, str]) -> None:
         for part in parts:
             last = part is parts[-1]
-            name = node if last else free_name(f"{node}_{part.target.lower()}", self._taken())
+            name = node if last else free_name(f"{node}_{part.target.lower()}", self.taken)
+            self.taken.add(name)
             sources = [bound[k] for k in part.operands]
             bound[part.target] = name
-            definition, sources = self._without_scalars(part.definition, sources)
-            dtype = "bool" if part.boolean else self._dtype(definition, sources)
-            made = equation(name, definition, sources, dtype=dtype, origin=node)
+            dtype = "bool" if part.boolean else self._dtype(part.definition, sources)
+            made = equation(name, part.definition, sources, dtype=dtype, origin=node)
             self.system.add(made)
-
-    def _dimensions(self) -> frozenset[str]:
-        leaves = self.system.leaves.values()
-        return frozenset(str(s) for leaf in leaves for n in leaf.shape for s in n.free_symbols)
-
-    def _taken(self) -> set[str]:
-        return {*map(str, self.graph.nodes), *self.system.equations}
-
-    def _without_scalars(self, definition: Definition, sources: list[str]) -> tuple[Definition, list[str]]:
-        """Scalar constants written into the body."""
-        if not any(s in self.scalars for s in sources):
-            return definition, sources
-
-        def value(at: At) -> Expr:
-            return self.scalars.get(sources[at.operand], at)
-
-        body = map_accesses(definition.body, value)
-        return define(definition.loops, definition.shape, definition.write, body, definition.reduction), sources
 
     def _dtype(self, definition: Definition, sources: list[str]) -> str:
         body = definition.body

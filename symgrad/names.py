@@ -11,17 +11,20 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*|_[A-Za-z0-9][A-Za-z0-9_]*")
 MAX_LENGTH = 100
 
 
-def name_fault(name: object) -> str | None:
-    """Why `name` cannot name a tensor, or None: names stand in code, so they are plain ASCII identifiers."""
+def name_fault(name: object, derived: bool = False) -> str | None:
+    """Why `name` cannot name a tensor, or None: names stand in code, so they are plain ASCII identifiers.
+
+    A derived name is one of ours, made from a given name and an affix: d_x, x_max.
+    """
     if not isinstance(name, str):
         return f"a name is text, not {type(name).__name__}"
-    if len(name) > MAX_LENGTH:
+    if len(name) > MAX_LENGTH * (4 if derived else 1):
         return f"the name is longer than {MAX_LENGTH} characters"
     if not _IDENTIFIER.fullmatch(unicodedata.normalize("NFKC", name)) or not name.isascii():
         return "the name is not an ASCII identifier"
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         return "the name is a Python keyword"
-    if "__" in name:
+    if "__" in name and (not derived or name.endswith("__")):
         return "the name has a double underscore"
     return None
 

@@ -27,7 +27,9 @@ INPUTS: dict[str, tuple[str, tuple[int | str, ...]]] = {"x": ("float", ("N", 3))
 FORWARD_INPUTS: tuple[str, ...] = ("x",)
 OUTPUTS: tuple[str, ...] = ("y",)
 PARAMETERS: dict[str, tuple[int, ...]] = {"w": (3,), "b": ()}
+GRADIENTS: dict[str, tuple[int | str, ...]] = {"w": (3,), "b": ()}
 INITIALISERS: dict[str, tuple[Any, ...]] = {"w": ("normal", 0.1), "b": ("zeros",)}
+RANGES: dict[str, tuple[int, int]] = {}
 BATCH: str | None = "N"
 HYPERPARAMETERS: dict[str, float] = {"lr": 0.05, "momentum": 0.9}
 STATE: tuple[str, ...] = ("velocity",)
@@ -35,7 +37,7 @@ DIM_EXPRESSIONS: dict[str, Callable[[dict[str, int]], int]] = {}
 
 
 def _bind(
-    params: Arrays, grads: Arrays | None, dims: dict[str, int]
+    params: Arrays, grads: Arrays, dims: dict[str, int]
 ) -> tuple[Callable[[Arrays], tuple[Array, ...]], Callable[[Arrays], float], Callable[[Arrays], None]]:
     """Plan buffers for one batch size; return forward, loss and backward, which share them."""
     w, b = params["w"], params["b"]
@@ -51,7 +53,6 @@ def _bind(
         return float(np.dot(r, r)) / dims["N"]
 
     def backward(inputs: Arrays) -> None:
-        assert grads is not None
         np.multiply(r, 2 / dims["N"], out=r)  # dL/dy = 2 (y - t) / N
         np.matmul(r, inputs["x"], out=grads["w"])  # dL/dw = dL/dy x
         np.sum(r, out=grads["b"])  # dL/db = sum of dL/dy
@@ -59,12 +60,17 @@ def _bind(
     return forward, loss, backward
 
 
-def _update(theta: Array, grad: Array, state: Arrays, step: int, hyper: dict[str, float]) -> None:
-    """One step of gradient descent with momentum, in place."""
+def _bind_update(theta: Array, grad: Array, state: Arrays) -> Callable[[int, dict[str, float]], None]:
+    """Gradient descent with momentum on these vectors."""
     velocity = state["velocity"]
-    velocity *= hyper["momentum"]
-    velocity += grad
-    theta -= hyper["lr"] * velocity
+
+    def update(k: int, hyper: dict[str, float]) -> None:
+        """Step number k, in place."""
+        np.multiply(velocity, hyper["momentum"], out=velocity)
+        np.add(velocity, grad, out=velocity)
+        np.subtract(theta, hyper["lr"] * velocity, out=theta)
+
+    return update
 
 
 # </network>
@@ -145,7 +151,7 @@ def _dims(inputs: Arrays) -> dict[str, int]:
     first = {axis: (size, name) for name, _, axis, size in reversed(axes) if axis in _SYMBOLS}
     dims = {symbol: first.get(symbol, (1, ""))[0] for symbol in _SYMBOLS}
     for name, number, axis, size in axes:
-        expected = axis if isinstance(axis, int) else dims.get(axis) or DIM_EXPRESSIONS[axis](dims)
+        expected = _size(axis, dims)
         if size != expected:
             hint = f"axis {number} has {size} entries, expected {expected}"
             hint += f" = {axis}" * isinstance(axis, str)
@@ -159,6 +165,8 @@ def _check_inputs(given: Mapping[str, Any], needed: Iterable[str]) -> tuple[Arra
     _check_names("input", given, INPUTS, needed)
     raw = {name: _array(f"input {name!r}", given[name], *INPUTS[name]) for name in needed}
     dims = _dims(raw)
+    if error := _out_of_range(raw):
+        raise error
     with np.errstate(over="ignore"):  # a number beyond the range of DTYPE becomes inf
         return {n: np.asarray(a, _KINDS[INPUTS[n][0]][0], order="C") for n, a in raw.items()}, dims
 
@@ -183,6 +191,16 @@ def _check_data(data: Data) -> Arrays:
     if error := _not_finite(arrays):
         raise error
     return arrays
+
+
+def _out_of_range(arrays: Arrays) -> DataError | None:
+    """What to say about a label or index that does not exist: NumPy would take -1 for the last one."""
+    for name, (low, high) in RANGES.items():
+        if name in arrays and arrays[name].size and (arrays[name].min() < low or arrays[name].max() >= high):
+            found = f"values {arrays[name].min()} to {arrays[name].max()}"
+            fault = f"input {name!r}: expected whole numbers from {low} to {high - 1}, got {found}"
+            return DataError(f"{fault}\n  hint: classes and indices count from 0")
+    return None
 
 
 def _check_count(name: str, value: Any, least: int) -> int:
@@ -215,6 +233,21 @@ def _views(flat: Array) -> Arrays:
         views[name] = flat[start:stop].reshape(shape)
         start = stop
     return views
+
+
+def _gradients(flat: Array, dims: dict[str, int]) -> Arrays:
+    """Where each gradient goes: a parameter's into `flat`, any other tensor's into an array of its own."""
+    views = _views(flat)
+    return {
+        name: views[name] if name in views else np.empty([_size(n, dims) for n in shape], DTYPE)
+        for name, shape in GRADIENTS.items()
+    }
+
+
+def _size(axis: int | str, dims: dict[str, int]) -> int:
+    if isinstance(axis, int):
+        return axis
+    return dims[axis] if axis in dims else DIM_EXPRESSIONS[axis](dims)
 
 
 def _draw(rng: np.random.Generator, shape: tuple[int, ...], scheme: str, *args: float) -> Any:
@@ -288,34 +321,34 @@ def _copied(outputs: tuple[Array, ...]) -> Any:
     return copies[0] if len(copies) == 1 else copies
 
 
-def _evaluate(params: Mapping[str, Any], grads: Arrays | None, inputs: Mapping[str, Any]) -> float:
+def _evaluate(params: Mapping[str, Any], inputs: Mapping[str, Any], backward: bool) -> tuple[float, Arrays]:
     arrays, dims = _check_inputs(inputs, INPUTS)
+    grads = _gradients(_flat(), dims)
     run_forward, run_loss, run_backward = _bind(_check_params(params), grads, dims)
     with _running(arrays):
         run_forward(arrays)
         loss = float(run_loss(arrays))
-        if grads is not None:
+        if backward:
             run_backward(arrays)
-    return loss
+    return loss, grads
 
 
 def forward(params: Mapping[str, Any], /, **inputs: Any) -> Any:
     """The network's output, or the tuple of its outputs, as fresh arrays."""
     arrays, dims = _check_inputs(inputs, FORWARD_INPUTS)
-    run_forward, _, _ = _bind(_check_params(params), None, dims)
+    run_forward, _, _ = _bind(_check_params(params), _gradients(_flat(), dims), dims)
     with _running(arrays):
         return _copied(run_forward(arrays))
 
 
 def loss_fn(params: Mapping[str, Any], /, **inputs: Any) -> float:
     """The loss of one batch."""
-    return _evaluate(params, None, inputs)
+    return _evaluate(params, inputs, backward=False)[0]
 
 
 def loss_and_grads(params: Mapping[str, Any], /, **inputs: Any) -> tuple[float, Arrays]:
-    """The loss of one batch and its gradient: for each parameter, by name, an array of the same shape."""
-    grads = _views(_flat())
-    return _evaluate(params, grads, inputs), grads
+    """The loss of one batch and its gradients: by name, arrays of the shapes of what they differentiate by."""
+    return _evaluate(params, inputs, backward=True)
 
 
 # ---- Batches and progress --------------------------------------------------------------------------------
@@ -445,9 +478,9 @@ def _write_npz(path: Path, arrays: dict[str, Any]) -> None:
 class _Workspace:
     """The network bound to a trainer's vectors, with buffers for one set of input shapes."""
 
-    def __init__(self, params: Arrays, grads: Arrays, inputs: Arrays, dims: dict[str, int]) -> None:
+    def __init__(self, params: Arrays, grad: Array, inputs: Arrays, dims: dict[str, int]) -> None:
         self.signature = [(name, array.dtype, array.shape) for name, array in inputs.items()]
-        self.forward, self.loss, self.backward = _bind(params, grads, dims)
+        self.forward, self.loss, self.backward = _bind(params, _gradients(grad, dims), dims)
 
     def fits(self, given: Mapping[str, Any], needed: Collection[str]) -> bool:
         """Whether `given` can be used as it is: all checks would pass, and would convert nothing."""
@@ -471,11 +504,12 @@ class Trainer:
 
     def __init__(self, params: Mapping[str, Any], *, seed: int = 0, **hyper: float) -> None:
         self._theta, self._grad = _flat(), _flat()
-        self.params, self._grads = _views(self._theta), _views(self._grad)
+        self.params = _views(self._theta)
         for name, value in _check_params(params).items():
             self.params[name][...] = value
         self.hyper = HYPERPARAMETERS | _check_hyper(hyper)
         self._state = {name: _aligned(self._theta.shape) for name in STATE}
+        self._update = _bind_update(self._theta, self._grad, self._state)
         self._rng = np.random.default_rng(seed)
         self.steps = self.epochs = 0
         self._workspaces: dict[Any, _Workspace] = {}
@@ -487,7 +521,7 @@ class Trainer:
             return self._current, given
         inputs, dims = _check_inputs(given, needed)
         key = tuple((name, array.shape) for name, array in inputs.items())
-        workspace = self._workspaces.pop(key, None) or _Workspace(self.params, self._grads, inputs, dims)
+        workspace = self._workspaces.pop(key, None) or _Workspace(self.params, self._grad, inputs, dims)
         self._workspaces[key] = self._current = workspace  # the last one used stands last
         if len(self._workspaces) > self._KEPT:
             del self._workspaces[next(iter(self._workspaces))]
@@ -496,12 +530,17 @@ class Trainer:
     def step(self, /, **batch: Any) -> float:
         """One update from one batch; the loss before it. If that is not finite, nothing is updated."""
         workspace, inputs = self._prepare(batch, INPUTS)
+        if error := _out_of_range(inputs):
+            raise error
+        return self._step(workspace, inputs)
+
+    def _step(self, workspace: _Workspace, inputs: Arrays) -> float:
         with _running(inputs):
             workspace.forward(inputs)
             loss = float(workspace.loss(inputs))
             self._check_loss(loss, inputs)
             workspace.backward(inputs)
-            _update(self._theta, self._grad, self._state, self.steps + 1, self.hyper)
+            self._update(self.steps + 1, self.hyper)
         self.steps += 1
         return loss
 
@@ -578,7 +617,7 @@ class Trainer:
     def _epoch(self, data: Arrays, size: int | None, bar: _Progress) -> float:
         total, seen = 0.0, 0
         for count, batch in _batches(data, size, self._rng):
-            loss = self.step(**batch)
+            loss = self._step(*self._prepare(batch, INPUTS))  # the whole data set was checked before
             total += count * loss
             seen += count
             bar.draw(self.epochs + 1, seen, loss)

@@ -30,19 +30,25 @@ from sympy import Expr, Integer, Symbol
 from symgrad.errors import FormulaError, ShapeError, nearest
 from symgrad.index.definition import REDUCTIONS, At, Definition, define, dimension, index_symbol, map_accesses
 from symgrad.index.functions import CONSTANTS, FUNCTIONS, is_condition, stable, truth
+from symgrad.names import free_name, name_fault
 
-MAX_CHARACTERS, MAX_NODES, MAX_DEPTH, MAX_LITERAL_DIGITS, MAX_POWER_BITS = 20_000, 4_000, 60, 40, 2_048
+MAX_CHARACTERS, MAX_NODES, MAX_DEPTH, MAX_LITERAL_DIGITS, MAX_POWER_BITS = 100_000, 20_000, 60, 40, 2_048
+MAX_NUMBER, MAX_DENOMINATOR_BITS, MAX_EXTENT = Integer(2) ** 1024, 2_200, 2**63 - 1
 
 Shape = tuple[Expr, ...]
 
 
 @dataclass(frozen=True)
 class Operand:
-    """What a formula may know of an operand: its name in the text, shape, and whether it holds integers."""
+    """What a formula may know of an operand: its name in the text, shape, and whether it holds integers.
+
+    Of a scalar constant also its `value`, which then stands in the definition.
+    """
 
     name: str
     shape: Shape
     integral: bool = False
+    value: Expr | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def parse_dimension(text: str | int) -> Expr:
 
 @lru_cache(maxsize=4096)
 def _dimension(text: str) -> Expr:
-    reader = _Reader(text, {}, {})
+    reader = _Reader(text, {}, {}, any_dimension=True)
     return reader.size(_parse(text, "eval").body)  # type: ignore[attr-defined]
 
 
@@ -129,11 +135,12 @@ def _statements(text: str) -> list[ast.Assign]:
 
 def _split(statement: ast.Assign, text: str) -> tuple[str, list[ast.expr]]:
     target = statement.targets[0]
-    if isinstance(target, ast.Name):
-        return target.id, []
-    if not isinstance(target, ast.Subscript) or not isinstance(target.value, ast.Name):
+    name = target.value if isinstance(target, ast.Subscript) else target
+    if not isinstance(name, ast.Name):
         _refuse(text, target, "the left side has the form Y[i, j]")
-    return target.value.id, _elements(target.slice)
+    if name_fault(name.id):
+        _refuse(text, target, f"{name.id[:100]!r}: {name_fault(name.id)}")
+    return name.id, _elements(target.slice) if isinstance(target, ast.Subscript) else []
 
 
 def _elements(node: ast.expr) -> list[ast.expr]:
@@ -146,6 +153,9 @@ def _parse(text: str, mode: str) -> ast.AST:
         raise FormulaError(f"a formula is text, not {type(text).__name__}")
     if len(text) > MAX_CHARACTERS:
         raise FormulaError(f"the formula has {len(text)} characters, {MAX_CHARACTERS} at most are read")
+    if not text.isascii():
+        strange = next(c for c in text if not c.isascii())
+        raise FormulaError(f"the formula has the character {strange!a}", hint="formulas are written in ASCII")
     lines = "\n".join(line.strip() for line in text.strip().splitlines())
     try:
         tree = ast.parse(lines, mode=mode)
@@ -165,10 +175,33 @@ def _limit(tree: ast.AST) -> None:
         count += len(level)
         if count > MAX_NODES:
             raise FormulaError("the formula is too large", hint=f"{MAX_NODES} syntax nodes at most are read")
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        level = [child for node in level for child in _children(node)]
         if not level:
             return
     raise FormulaError("the formula is nested too deeply", hint=f"{MAX_DEPTH} levels at most")
+
+
+def _children(node: ast.AST) -> list[ast.AST]:
+    """What a node consists of; a sum of many terms is one level, as it is read in one go."""
+    return [*map(_term, _terms(node))] if _is_sum(node) else list(ast.iter_child_nodes(node))
+
+
+def _is_sum(node: ast.AST) -> bool:
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub)
+
+
+def _terms(node: ast.AST) -> list[tuple[ast.expr, bool]]:
+    """The terms of a + b - c ..., each with whether it is subtracted."""
+    found = []
+    while isinstance(node, ast.BinOp) and _is_sum(node):
+        found.append((node.right, isinstance(node.op, ast.Sub)))
+        node = node.left
+    assert isinstance(node, ast.expr)
+    return [(node, False), *reversed(found)]
+
+
+def _term(term: tuple[ast.expr, bool]) -> ast.expr:
+    return term[0]
 
 
 def _caret(text: str, line: int, column: int) -> list[str]:
@@ -189,6 +222,7 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Expr, Expr], Expr]] = {
     ast.Mult: lambda a, b: a * b,
     ast.Div: lambda a, b: a / b,
 }
+_SIZE_ARITHMETIC = (ast.Add, ast.Sub, ast.Mult)
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Expr, Expr], Expr]] = {
     ast.Eq: sp.Eq,
     ast.NotEq: sp.Ne,
@@ -207,6 +241,7 @@ class _Reader:
     operands: dict[str, Operand]
     loops: dict[str, Expr | None]
     dimensions: frozenset[str] = frozenset()
+    any_dimension: bool = False
     leading: tuple[Expr, ...] = ()
     numbers: dict[str, int] = field(default_factory=dict)
     reductions: list[_Reduction] = field(default_factory=list)
@@ -222,9 +257,38 @@ class _Reader:
         if method is None:
             self.refuse(node, f"{type(node).__name__} has no place in a formula")
         result: Expr = method(node)
-        if result.has(sp.zoo, sp.nan):
-            self.refuse(node, "this is not a finite number")
+        if not is_condition(result):
+            self._check_number(node, result)
         return result
+
+    def number(self, node: ast.expr) -> Expr:
+        """A value that is no condition."""
+        result = self.value(node)
+        if is_condition(result):
+            self.refuse(node, "a comparison is true or false and no number here", "write where(c, 1, 0)")
+        return result
+
+    def checked(self, node: ast.expr, function: Callable[..., Expr], arguments: Sequence[Expr]) -> Expr:
+        """function(*arguments), refused like text that says so."""
+        result = self._power(node, *arguments) if function is sp.Pow else function(*arguments)
+        if isinstance(result, Expr):
+            self._check_number(node, result)
+        return result
+
+    def _check_number(self, node: ast.expr, value: Expr) -> None:
+        """Refuse what is no real number of double precision, before SymPy computes with it any further."""
+        if value.has(sp.zoo, sp.nan):
+            self.refuse(node, "this is not a finite number")
+        if value.has(sp.I):
+            self.refuse(node, "this is not a real number")
+        factor = value if value.is_number else value.as_coeff_Mul()[0]
+        if factor.is_infinite:
+            return
+        exact = factor.is_Rational
+        if not (abs(factor) if exact else abs(factor.evalf(15))) < MAX_NUMBER:
+            self.refuse(node, "the number is not finite in double precision")
+        if exact and factor.q.bit_length() > MAX_DENOMINATOR_BITS:
+            self.refuse(node, "the number has too many digits")
 
     def _constant(self, node: ast.Constant) -> Expr:
         if isinstance(node.value, bool) or not isinstance(node.value, int | float):
@@ -243,15 +307,19 @@ class _Reader:
     def _name(self, node: ast.Name) -> Expr:
         if node.id in self.loops:
             return index_symbol(node.id)
+        known = self._dimensions()
         if node.id in self.operands and not self.operands[node.id].shape:
+            if node.id in known:
+                hint = f"{node.id}[()] is the operand; call one of them something else"
+                self.refuse(node, f"{node.id!r} names an operand and a dimension", hint)
             return self._access(node, node.id, [], None)
         if node.id in CONSTANTS:
             return CONSTANTS[node.id]
+        if node.id in known:
+            return dimension(node.id)
         if node.id in self.operands:
             rank = len(self.operands[node.id].shape)
             self.refuse(node, f"{node.id!r} has {rank} axes and stands here without indices")
-        if node.id in self._dimensions():
-            return dimension(node.id)
         self.refuse(
             node, f"{node.id!r} is neither an index nor an operand", nearest(node.id, [*self.loops, *self.operands])
         )
@@ -261,17 +329,17 @@ class _Reader:
         return {str(s) for shape in shapes for n in shape for s in n.free_symbols} | self.dimensions
 
     def _unaryop(self, node: ast.UnaryOp) -> Expr:
-        operand = self.value(node.operand)
-        if isinstance(node.op, ast.USub):
-            return -operand
-        if isinstance(node.op, ast.UAdd):
-            return operand
         if isinstance(node.op, ast.Not):
-            return sp.Not(truth(operand))
-        self.refuse(node, "~ has no place in a formula", "write not")
+            return sp.Not(truth(self.value(node.operand)))
+        if isinstance(node.op, ast.Invert):
+            self.refuse(node, "~ has no place in a formula", "write not")
+        operand = self.number(node.operand)
+        return -operand if isinstance(node.op, ast.USub) else operand
 
     def _binop(self, node: ast.BinOp) -> Expr:
-        left, right = self.value(node.left), self.value(node.right)
+        if _is_sum(node):
+            return sp.Add(*(-self.number(t) if minus else self.number(t) for t, minus in _terms(node)))
+        left, right = self.number(node.left), self.number(node.right)
         if isinstance(node.op, ast.Pow):
             return self._power(node, left, right)
         if isinstance(node.op, ast.FloorDiv):
@@ -288,6 +356,8 @@ class _Reader:
     def _power(self, node: ast.BinOp, base: Expr, power: Expr) -> Expr:
         if power.is_number and abs(power) > 10_000:
             self.refuse(node, f"the exponent {power} is too large")
+        if base.is_negative and base.is_number and not power.is_integer:
+            self.refuse(node, "a negative number has whole powers only")
         if base.is_Rational and power.is_number:
             bits = max(abs(base.p).bit_length(), base.q.bit_length())
             if bits * abs(power) > MAX_POWER_BITS:
@@ -295,7 +365,7 @@ class _Reader:
         return base**power
 
     def _compare(self, node: ast.Compare) -> Expr:
-        values = [self.value(node.left), *map(self.value, node.comparators)]
+        values = [self.number(node.left), *map(self.number, node.comparators)]
         parts = []
         for operator, left, right in zip(node.ops, values, values[1:], strict=False):
             if type(operator) not in _COMPARISONS:
@@ -320,13 +390,16 @@ class _Reader:
         count, function = FUNCTIONS[name]
         if len(node.args) != count:
             self.refuse(node, f"{name} takes {count} argument{'s' * (count > 1)}, got {len(node.args)}")
-        return function(*map(self.value, node.args))
+        if name == "where":
+            return function(self.value(node.args[0]), *map(self.number, node.args[1:]))
+        return function(*map(self.number, node.args))
 
     def _len(self, node: ast.Call) -> Expr:
         if len(node.args) != 1 or not isinstance(node.args[0], ast.Name) or node.args[0].id not in self.loops:
             self.refuse(node, "len takes the name of an index")
         name = node.args[0].id
-        return self.loops[name] or Symbol(f"len {name}", positive=True, integer=True)
+        extent = self.loops[name]
+        return Symbol(f"len {name}", positive=True, integer=True) if extent is None else extent
 
     def _reduction(self, node: ast.Call, kind: str) -> Expr:
         *bounds, body = node.args or [node]
@@ -335,7 +408,7 @@ class _Reader:
             self.refuse(node, f"{kind} takes index names, then an expression: {kind}(k, ...)", hint)
         names = [self._bind(bound) for bound in bounds]
         outer, self.bound = self.bound, (*self.bound, *names)
-        value = self.value(body)
+        value = self.number(body)
         self.bound = outer
         marker = Symbol(f"reduction {len(self.reductions)}", real=True)
         self.reductions.append(_Reduction(marker, kind, tuple(names), outer, value))
@@ -344,7 +417,7 @@ class _Reader:
     def _bind(self, node: ast.expr) -> str:
         extent = None
         if isinstance(node, ast.Tuple) and len(node.elts) == 2:
-            extent = self.size(node.elts[1])
+            extent = self.extent(node.elts[1])
             node = node.elts[0]
         if not isinstance(node, ast.Name):
             self.refuse(node, "a reduction names its index: sum(k, ...) or sum((k, 3), ...)")
@@ -361,7 +434,9 @@ class _Reader:
         view = None
         base = node.value
         if isinstance(base, ast.Call) and isinstance(base.func, ast.Attribute) and base.func.attr == "reshape":
-            view = tuple(map(self.size, base.args))
+            if base.keywords:
+                self.refuse(node, "reshape takes sizes only")
+            view = tuple(map(self.extent, base.args))
             base = base.func.value
         if not isinstance(base, ast.Name):
             self.refuse(node, "only operands have elements")
@@ -377,12 +452,18 @@ class _Reader:
         leading: tuple[Expr, ...] = ()
         if index and isinstance(index[0], ast.Constant) and index[0].value is Ellipsis:
             index = index[1:]
-            leading = self._broadcast(shape[: len(shape) - len(index)])
+            axes = shape[: max(0, len(shape) - len(index))]
+            if len(axes) > len(self.leading):
+                hint = 'the left side has "..." too, and X.reshape(...) none'
+                self.refuse(node, f'"..." stands for {len(axes)} axes of {name} that the left side does not have', hint)
+            leading = self._broadcast(axes)
         if len(index) + len(leading) != len(shape):
             raise ShapeError(
                 f"{name} has shape {_shape(shape)} and is read with {len(index) + len(leading)} indices",
                 details=_caret(self.text, node.lineno, node.col_offset),
             )
+        if operand.value is not None:
+            return operand.value
         number = self.numbers.setdefault(name, len(self.numbers))
         return At(number, (*leading, *map(self.index, index)), view)
 
@@ -397,7 +478,7 @@ class _Reader:
     # indices and sizes
 
     def index(self, node: ast.expr) -> Expr:
-        value = self.value(node)
+        value = self.number(node)
         if isinstance(value, At):
             if not self._integral(value):
                 self.refuse(node, "an index must be an integer tensor", "give the operand dtype='int64'")
@@ -405,15 +486,26 @@ class _Reader:
         symbols = [s for s in value.free_symbols if str(s) in self.loops]
         if value.has(At) or not value.is_integer or any(value.diff(s).has(*symbols) for s in symbols):
             self.refuse(node, "an index is affine in the indices (such as 2*i + p), or an element of an integer tensor")
+        if any(abs(n) > MAX_EXTENT for n in value.atoms(Integer)):
+            self.refuse(node, "the index does not fit int64")
         return value
 
     def _integral(self, at: At) -> bool:
         names = {number: name for name, number in self.numbers.items()}
         return self.operands[names[at.operand]].integral
 
+    def extent(self, node: ast.expr) -> Expr:
+        """How many values an index takes: a size that is not negative."""
+        value = self.size(node)
+        if value.is_negative or (value.is_Integer and value > MAX_EXTENT):
+            self.refuse(node, f"there cannot be {value} of an index")
+        return value
+
     def size(self, node: ast.expr) -> Expr:
-        """An extent, over dimension names only."""
+        """A size, over dimension names only."""
         if isinstance(node, ast.Name):
+            if not self.any_dimension and node.id not in self._dimensions():
+                self.refuse(node, f"{node.id!r} is no dimension", nearest(node.id, self._dimensions()))
             return dimension(node.id)
         if isinstance(node, ast.Constant):
             value = self._constant(node)
@@ -421,7 +513,7 @@ class _Reader:
             value = -self.size(node.operand)
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
             value = self._floor(node, self.size(node.left), self.size(node.right))
-        elif isinstance(node, ast.BinOp) and type(node.op) in (ast.Add, ast.Sub, ast.Mult):
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, _SIZE_ARITHMETIC):
             value = _ARITHMETIC[type(node.op)](self.size(node.left), self.size(node.right))
         else:
             self.refuse(node, "a size is an integer, a name, or + - * // of sizes")
@@ -458,9 +550,17 @@ class _Equation:
         if self.boolean:
             value = sp.Piecewise((1, value), (0, True))
         self._find_extents(value)
-        lengths = {Symbol(f"len {n}", positive=True, integer=True): e for n, e in self._loops.items()}
-        self.lengths = lengths
-        return self._emit(value.xreplace(lengths), write, extents)
+        self.lengths = {Symbol(f"len {n}", positive=True, integer=True): e for n, e in self._loops.items()}
+        return self._emit(self._with_lengths(value), write, extents)
+
+    def _with_lengths(self, expr: Expr) -> Expr:
+        """`expr` with every len(i) known, checked step by step like anything that is read."""
+        if not expr.free_symbols & self.lengths.keys():
+            return expr
+        if expr in self.lengths:
+            return self.lengths[expr]
+        args = [self._with_lengths(a) for a in expr.args]
+        return self.reader.checked(self.statement.value, expr.func, args)
 
     @property
     def _loops(self) -> dict[str, Expr | None]:
@@ -500,7 +600,7 @@ class _Equation:
             if isinstance(node, ast.Slice):
                 if node.lower is None or node.upper is None or node.step is not None:
                     _refuse(self.text, self.statement, "an axis on the left is an index or index:extent")
-                extent, node = self.reader.size(node.upper), node.lower
+                extent, node = self.reader.extent(node.upper), node.lower
             if isinstance(node, ast.Tuple) and not node.elts:
                 continue
             if isinstance(node, ast.Name):
@@ -578,7 +678,7 @@ class _Equation:
         ]
         replaced: dict[Expr, Expr] = {}
         for reduction in self.reader.reductions:
-            body = reduction.value.xreplace(self.lengths).xreplace(replaced)
+            body = self._with_lengths(reduction.value).xreplace(replaced)
             if value == reduction.marker:
                 names = [n for n in self._loops if self._is_free(n, reduction)]
                 parts += self._reduced(self.target, target, shape, body, reduction.kind, names)
@@ -586,7 +686,7 @@ class _Equation:
             free = [n for n in self._loops if n not in reduction.names and n in _names(body)]
             out = [index_symbol(n) for n in free]
             sizes = [self._loops[n] for n in free]
-            name = f"{self.target}_{reduction.kind}{len(parts) or ''}"
+            name = free_name(f"{self.target}_{reduction.kind}{len(parts) or ''}", self.operands)
             parts += self._reduced(name, out, sizes, body, reduction.kind, [*free, *reduction.names])
             replaced[reduction.marker] = self._reference(name, out, sizes)
         parts.append(self._part(self.target, target, shape, value.xreplace(replaced), "sum", list(self._outer())))
@@ -613,7 +713,7 @@ class _Equation:
             return [self._part(name, out, shape, body, kind, loops)]
         inner = [index_symbol(n) for n in loops]
         sizes = [self._loops[n] for n in loops]
-        each = self._part(f"{name}_each", inner, sizes, body, "sum", loops)
+        each = self._part(free_name(f"{name}_each", self.operands), inner, sizes, body, "sum", loops)
         return [each, self._part(name, out, shape, self._reference(each.target, inner, sizes), kind, loops)]
 
     def _reference(self, name: str, out: Sequence[Expr], shape: Sequence[Expr]) -> Expr:
@@ -627,9 +727,16 @@ class _Equation:
         names = {number: operand for operand, number in self.reader.numbers.items()}
         used = sorted({at.operand for e in (body, *out) for at in e.atoms(At)})
         place = {number: k for k, number in enumerate(used)}
-        body, *out = (_renumbered(e, place) for e in (stable(body), *out))
+        body, *out = (_renumbered(e, place) for e in (_without_choices(stable(body)), *out))
         boolean = self.boolean and name == self.target
         return Part(name, define(pairs, shape, out, body, kind), tuple(names[k] for k in used), boolean)
+
+
+def _without_choices(body: Expr) -> Expr:
+    """Conditions in and, or and not only: SymPy writes a condition on a Piecewise as an if-then-else."""
+    if not body.has(sp.ITE):
+        return body
+    return body.replace(sp.ITE, lambda c, yes, no: sp.Or(sp.And(c, yes), sp.And(sp.Not(c), no)))
 
 
 def _renumbered(expr: Expr, place: Mapping[int, int]) -> Expr:

@@ -11,7 +11,7 @@ from sympy import Expr
 from symgrad.index.definition import At, Definition
 from symgrad.index.functions import FUNCTIONS, Defined
 
-_PRECEDENCE = {"or": 1, "and": 2, "not": 3, "relation": 4, "sum": 5, "product": 6, "sign": 7, "power": 8, "atom": 9}
+PRECEDENCE = {"or": 1, "and": 2, "not": 3, "relation": 4, "sum": 5, "product": 6, "sign": 7, "power": 8, "atom": 9}
 _CALLS: dict[type[Expr], str] = {
     sp.exp: "exp",
     sp.log: "log",
@@ -52,7 +52,7 @@ class TextPrinter:
 
     def _print(self, expr: Expr) -> tuple[str, int]:
         if isinstance(expr, At):
-            return self.access(expr), _PRECEDENCE["atom"]
+            return self.access(expr), PRECEDENCE["atom"]
         for kind, method in self._methods:
             if isinstance(expr, kind):
                 return method(self, expr)
@@ -61,14 +61,14 @@ class TextPrinter:
     def _tight(self, expr: Expr, level: str) -> str:
         """`expr` in parentheses if it binds less tightly than `level`."""
         text, precedence = self._print(expr)
-        return text if precedence >= _PRECEDENCE[level] else f"({text})"
+        return text if precedence >= PRECEDENCE[level] else f"({text})"
 
     def _number(self, expr: Expr) -> tuple[str, int]:
         text = number_text(expr)
-        return text, _PRECEDENCE["sign" if text[0] == "-" else "product" if "/" in text else "atom"]
+        return text, PRECEDENCE["sign" if text[0] == "-" else "product" if "/" in text else "atom"]
 
     def _symbol(self, expr: Expr) -> tuple[str, int]:
-        return str(expr), _PRECEDENCE["atom"]
+        return str(expr), PRECEDENCE["atom"]
 
     def _add(self, expr: Expr) -> tuple[str, int]:
         terms = sorted(expr.args, key=lambda t: (t.is_number, t.could_extract_minus_sign(), sp.default_sort_key(t)))
@@ -78,11 +78,11 @@ class TextPrinter:
                 text += " - " + self._tight(-term, "product")
             else:
                 text += " + " + self._tight(term, "sum")
-        return text, _PRECEDENCE["sum"]
+        return text, PRECEDENCE["sum"]
 
     def _mul(self, expr: Expr) -> tuple[str, int]:
         if expr.could_extract_minus_sign():
-            return "-" + self._tight(-expr, "product"), _PRECEDENCE["sign"]
+            return "-" + self._tight(-expr, "product"), PRECEDENCE["sign"]
         above, below = [], []
         for factor in expr.as_ordered_factors():
             base, power = factor.as_base_exp()
@@ -94,37 +94,37 @@ class TextPrinter:
             else:
                 above.append(factor)
         text = "*".join(self._tight(f, "power") for f in above) or "1"
-        return text + "".join("/" + self._tight(f, "power") for f in below), _PRECEDENCE["product"]
+        return text + "".join("/" + self._tight(f, "power") for f in below), PRECEDENCE["product"]
 
     def _pow(self, expr: Expr) -> tuple[str, int]:
         base, power = expr.as_base_exp()
         if power == sp.Rational(1, 2):
-            return f"sqrt({self(base)})", _PRECEDENCE["atom"]
+            return f"sqrt({self(base)})", PRECEDENCE["atom"]
         if power.is_Rational and power < 0:
-            return "1/" + self._tight(base**-power, "power"), _PRECEDENCE["product"]
-        return f"{self._tight(base, 'atom')}**{self._tight(power, 'power')}", _PRECEDENCE["power"]
+            return "1/" + self._tight(base**-power, "power"), PRECEDENCE["product"]
+        return f"{self._tight(base, 'atom')}**{self._tight(power, 'power')}", PRECEDENCE["power"]
 
     def _floor(self, expr: Expr) -> tuple[str, int]:
         above, below = sp.fraction(expr.args[0])
-        return f"{self._tight(above, 'atom')}//{self._tight(below, 'atom')}", _PRECEDENCE["product"]
+        return f"{self._tight(above, 'atom')}//{self._tight(below, 'atom')}", PRECEDENCE["product"]
 
     def _piecewise(self, expr: Expr) -> tuple[str, int]:
         (value, condition), *rest = expr.args
         if condition == sp.true or not rest:
             return self._print(value)
         other = sp.Piecewise(*rest, evaluate=False) if len(rest) > 1 else rest[0][0]
-        return f"where({self(condition)}, {self(value)}, {self(other)})", _PRECEDENCE["atom"]
+        return f"where({self(condition)}, {self(value)}, {self(other)})", PRECEDENCE["atom"]
 
     def _relation(self, expr: Expr) -> tuple[str, int]:
         sign = _RELATIONS[type(expr)]
-        return f"{self._tight(expr.lhs, 'sum')} {sign} {self._tight(expr.rhs, 'sum')}", _PRECEDENCE["relation"]
+        return f"{self._tight(expr.lhs, 'sum')} {sign} {self._tight(expr.rhs, 'sum')}", PRECEDENCE["relation"]
 
     def _logic(self, expr: Expr) -> tuple[str, int]:
         if isinstance(expr, sp.Not):
-            return "not " + self._tight(expr.args[0], "not"), _PRECEDENCE["not"]
+            return "not " + self._tight(expr.args[0], "not"), PRECEDENCE["not"]
         word = "and" if isinstance(expr, sp.And) else "or"
         parts = sorted(expr.args, key=sp.default_sort_key)
-        return f" {word} ".join(self._tight(p, "relation") for p in parts), _PRECEDENCE[word]
+        return f" {word} ".join(self._tight(p, "relation") for p in parts), PRECEDENCE[word]
 
     def _call(self, expr: Expr) -> tuple[str, int]:
         name = _CALLS[type(expr)]
@@ -133,8 +133,8 @@ class TextPrinter:
             text = arguments[-1]
             for argument in reversed(arguments[:-1]):
                 text = f"{name}({argument}, {text})"
-            return text, _PRECEDENCE["atom"]
-        return f"{name}({self(expr.args[0])})", _PRECEDENCE["atom"]
+            return text, PRECEDENCE["atom"]
+        return f"{name}({self(expr.args[0])})", PRECEDENCE["atom"]
 
     _methods: tuple[tuple[type | tuple[type, ...], Callable[[TextPrinter, Expr], tuple[str, int]]], ...] = (
         (sp.Number, _number),

@@ -128,7 +128,7 @@ register(
 )
 register(
     "binary_cross_entropy_with_logits",
-    _elementwise("softplus(P[...]) - T[...]*P[...]"),
+    _elementwise("T[...]*softplus(-P[...]) + (1 - T[...])*softplus(P[...])"),
     operands=["P", "T"],
     attributes=REDUCTION,
     cases=[

@@ -76,7 +76,8 @@ def _reference_softmax(x: Any, axis: Any = -1) -> Any:
 
 
 def _reference_log_softmax(x: Any, axis: Any = -1) -> Any:
-    return x - np.logaddexp.reduce(x, axis=axis, keepdims=True)
+    shifted = x - x.max(axis=axis, keepdims=True)
+    return shifted - np.logaddexp.reduce(shifted, axis=axis, keepdims=True)
 
 
 def _reference_layer_norm(x: Any, g: Any, b: Any) -> Any:

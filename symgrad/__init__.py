@@ -1,0 +1,68 @@
+"""symgrad: a network in; formulas, NumPy training code and evidence for its gradients out.
+
+    import symgrad as sg
+
+`sg.input`, `sg.parameter`, `sg.constant` and `sg.define` draw a network; every registered op is a function
+of the same name (`sg.tanh`, `sg.conv2d`, ...), and `dir(sg)` lists them. `sg.graph` gives the networkx graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from symgrad import builder
+from symgrad.builder import Tensor, constant, define, graph, input, parameter
+from symgrad.check import check
+from symgrad.conventions import CONVENTIONS
+from symgrad.errors import (
+    DeriveError,
+    DtypeError,
+    EmitError,
+    FileError,
+    FormulaError,
+    GraphError,
+    ShapeError,
+    SymgradError,
+    VerifyError,
+)
+from symgrad.files import load_graph, save_graph
+from symgrad.ops import OPS, register
+
+# derive, emit and verify join here. Where a function has the name of a module (graph, check), import the
+# module before binding the function: a later first import of the module would take the name over.
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CONVENTIONS",
+    "OPS",
+    "DeriveError",
+    "DtypeError",
+    "EmitError",
+    "FileError",
+    "FormulaError",
+    "GraphError",
+    "ShapeError",
+    "SymgradError",
+    "Tensor",
+    "VerifyError",
+    "check",
+    "constant",
+    "define",
+    "graph",
+    "input",
+    "load_graph",
+    "parameter",
+    "register",
+    "save_graph",
+]
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    """The function of a registered op."""
+    return builder.op_function(name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *OPS})

@@ -1,0 +1,190 @@
+"""Python text for sizes, numbers, views and scalar bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import sympy as sp
+from sympy import Expr, Symbol
+
+from symgrad.index.functions import expm1, log1p, sigmoid, softplus
+from symgrad.index.text import PRECEDENCE, TextPrinter
+from symgrad.lower.ir import Cut, View
+
+_NUMPY_CALLS: dict[type[Expr], str] = {
+    sp.exp: "np.exp",
+    sp.log: "np.log",
+    log1p: "np.log1p",
+    expm1: "np.expm1",
+    sp.Abs: "np.abs",
+    sp.sign: "np.sign",
+    sp.sin: "np.sin",
+    sp.cos: "np.cos",
+    sp.tan: "np.tan",
+    sp.sinh: "np.sinh",
+    sp.cosh: "np.cosh",
+    sp.tanh: "np.tanh",
+    sp.atan: "np.arctan",
+    sp.erf: "_erf",
+    sp.erfc: "_erfc",
+    sigmoid: "_sigmoid",
+    softplus: "_softplus",
+    sp.Max: "np.maximum",
+    sp.Min: "np.minimum",
+}
+
+
+class SizePrinter(TextPrinter):
+    """Sizes and other integers known when the program runs: plain Python over dimension names."""
+
+    def __init__(self) -> None:
+        super().__init__(str)
+
+    def _call(self, expr: Expr) -> tuple[str, int]:
+        name = {sp.Max: "max", sp.Min: "min"}[type(expr)]
+        return f"{name}({', '.join(map(self, expr.args))})", PRECEDENCE["atom"]
+
+
+size_text = SizePrinter()
+
+
+def shape_text(shape: tuple[Expr, ...]) -> str:
+    sizes = [size_text(n) for n in shape]
+    return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"
+
+
+class NumberPrinter(TextPrinter):
+    """Scalars over dimensions and hyperparameters, evaluated by Python's floats."""
+
+    def __init__(self) -> None:
+        super().__init__(str)
+
+    def _call(self, expr: Expr) -> tuple[str, int]:
+        if isinstance(expr, sp.Max | sp.Min):
+            return size_text(expr), PRECEDENCE["atom"]
+        return f"math.{type(expr).__name__}({self(expr.args[0])})", PRECEDENCE["atom"]
+
+    def _pow(self, expr: Expr) -> tuple[str, int]:
+        text, precedence = super()._pow(expr)
+        return text.replace("sqrt(", "math.sqrt(", 1) if text.startswith("sqrt(") else text, precedence
+
+    def _number(self, expr: Expr) -> tuple[str, int]:
+        text = number_source(expr)
+        return text, PRECEDENCE["sign" if text[0] == "-" else "atom"]
+
+    def _symbol(self, expr: Expr) -> tuple[str, int]:
+        return ("math.pi" if expr == sp.pi else str(expr)), PRECEDENCE["atom"]
+
+
+def number_source(value: Expr) -> str:
+    """A number so that Python reads the nearest double."""
+    if value in (sp.oo, -sp.oo):
+        return "np.inf" if value > 0 else "-np.inf"
+    if value.is_Integer:
+        return str(int(value))
+    if value.is_Rational:
+        return repr(int(value.p) / int(value.q))
+    return repr(float(value.evalf(20)))
+
+
+_scalar = NumberPrinter()
+
+
+def scalar_text(expr: Expr) -> str:
+    """A scalar: folded to one literal where nothing in it waits for the run."""
+    return number_source(expr) if expr.is_number else _scalar(expr)
+
+
+class ArrayPrinter(TextPrinter):
+    """Scalar bodies as NumPy infix expressions; `reads` gives the text of each operand."""
+
+    def __init__(self, reads: Mapping[Symbol, str]) -> None:
+        super().__init__(str)
+        self.reads = reads
+
+    def _print(self, expr: Expr) -> tuple[str, int]:
+        if not expr.free_symbols & self.reads.keys() and not expr.is_Boolean and expr.is_number:
+            text = number_source(expr)
+            return text, PRECEDENCE["sign" if text[0] == "-" else "atom"]
+        return super()._print(expr)
+
+    def _symbol(self, expr: Expr) -> tuple[str, int]:
+        text = self.reads.get(expr, str(expr))
+        return text, PRECEDENCE["product" if " @ " in text and not text.startswith("(") else "atom"]
+
+    def _pow(self, expr: Expr) -> tuple[str, int]:
+        text, precedence = super()._pow(expr)
+        return text.replace("sqrt(", "np.sqrt(", 1) if text.startswith("sqrt(") else text, precedence
+
+    def _piecewise(self, expr: Expr) -> tuple[str, int]:
+        (value, condition), *rest = expr.args
+        if condition == sp.true or not rest:
+            return self._print(value)
+        other = sp.Piecewise(*rest, evaluate=False) if len(rest) > 1 else rest[0][0]
+        return f"np.where({self(condition)}, {self(value)}, {self(other)})", PRECEDENCE["atom"]
+
+    def _logic(self, expr: Expr) -> tuple[str, int]:
+        if isinstance(expr, sp.Not):
+            return f"~({self(expr.args[0])})", PRECEDENCE["atom"]
+        sign = " & " if isinstance(expr, sp.And) else " | "
+        parts = sorted(expr.args, key=sp.default_sort_key)
+        return sign.join(f"({self(p)})" for p in parts), PRECEDENCE["sum"]
+
+    def _call(self, expr: Expr) -> tuple[str, int]:
+        if isinstance(expr, sp.Heaviside):
+            return f"np.heaviside({self(expr.args[0])}, 0.5)", PRECEDENCE["atom"]
+        name = _NUMPY_CALLS[type(expr)]
+        if isinstance(expr, sp.Max | sp.Min):
+            arguments = [self(a) for a in sorted(expr.args, key=lambda a: (a.is_number, sp.default_sort_key(a)))]
+            text = arguments[0]
+            for argument in arguments[1:]:
+                text = f"{name}({text}, {argument})"
+            return text, PRECEDENCE["atom"]
+        return f"{name}({self(expr.args[0])})", PRECEDENCE["atom"]
+
+
+def cut_text(cut: Cut | Expr | None) -> str:
+    """One index entry."""
+    if cut is None:
+        return ":"
+    if not isinstance(cut, Cut):
+        return size_text(cut)
+    stop = sp.expand(cut.start + cut.step * cut.count)
+    if cut.step > 0:
+        stop = sp.expand(cut.start + cut.step * (cut.count - 1) + 1)
+    first = "" if cut.start == 0 else size_text(cut.start)
+    last = "" if cut.step < 0 and stop == -1 else size_text(stop)
+    return f"{first}:{last}" + (f":{cut.step}" if cut.step != 1 else "")
+
+
+def view_text(view: View, rank: int, name: Callable[[str], str] = lambda array: array) -> str:
+    """The expression that makes the view of an array with `rank` axes."""
+    text = name(view.array)
+    if view.reshape is not None:
+        text = f"{text}.reshape{shape_text(view.reshape)}"
+        rank = len(view.reshape)
+    if view.windows:
+        sizes = ", ".join(size_text(size) for _, size in view.windows)
+        axes = ", ".join(str(axis) for axis, _ in view.windows)
+        text = f"sliding_window_view({text}, ({sizes},), ({axes},))"
+        rank += len(view.windows)
+    if view.index:
+        entries = [cut_text(entry) for entry in view.index]
+        while len(entries) > 1 and entries[-1] == ":":
+            entries.pop()
+        text = f"{text}[{', '.join(entries)}]"
+        rank -= sum(entry is not None and not isinstance(entry, Cut) for entry in view.index)
+    if view.order is not None:
+        reverse = view.order == tuple(reversed(range(len(view.order))))
+        text += ".T" if reverse else f".transpose{view.order}"
+    return text + _inserted(view, rank)
+
+
+def _inserted(view: View, rank: int) -> str:
+    """New axes; leading ones are left to broadcasting."""
+    if not view.inserted:
+        return ""
+    entries = ["None" if k in view.inserted else ":" for k in range(rank + len(view.inserted))]
+    while len(entries) > 1 and entries[-1] == ":":
+        entries.pop()
+    return f"[{', '.join(entries)}]"

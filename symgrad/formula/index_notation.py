@@ -1,0 +1,98 @@
+"""Index expressions as notation: x[n,i] for elements, Σₙ for reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import sympy as sp
+from sympy import Expr, Symbol
+
+from symgrad.formula.indexed import Element, Reduction, name_indices, positions
+from symgrad.formula.letters import Letters
+from symgrad.formula.notation import Atom, Node, reduced
+from symgrad.formula.render_latex import latex
+from symgrad.formula.render_text import text
+from symgrad.formula.scalar import Converter, NoMatrixForm, Value
+from symgrad.formula.symbols import Style
+
+
+class IndexConverter(Converter):
+    """Converts the value of one element; `heads` are the index symbols of that element."""
+
+    def __init__(
+        self,
+        names: Mapping[Symbol, str],
+        heads: Sequence[Symbol],
+        atoms: Mapping[str, Atom],
+        order: Mapping[str, int],
+        function_letter: Callable[[int], Atom],
+    ) -> None:
+        super().__init__(function_letter, matrix=False)
+        self.names, self.atoms, self.order = names, atoms, order
+        self.place = {head: k for k, head in enumerate(heads)}
+
+    def leaf(self, expr: Expr) -> Value:
+        if isinstance(expr, Element):
+            return Value(self.element(self.atoms[expr.name], expr.index, expr.view))
+        if not isinstance(expr, Reduction):
+            raise NoMatrixForm
+        body = self.convert(expr.body).node
+        condition = None if expr.condition == sp.true else self.convert(expr.condition).node
+        return Value(reduced(expr.kind, [self.names[i] for i, _ in expr.loops], body, condition))
+
+    def element(self, atom: Atom, index: Sequence[Expr], view: Sequence[Expr] | None = None) -> Atom:
+        """A symbol with its index."""
+        if view is not None:
+            atom = _reshaped(atom, view)
+        if not index:
+            return atom
+        nodes = [self.convert(e).node for e in index]
+        written = ",".join(_close(text(node)) for node in nodes)
+        below = ",".join(latex(node) for node in nodes)
+        base = f"{{{atom.latex}}}" if "_" in atom.latex or "^" in atom.latex else atom.latex
+        return Atom(f"{atom.text}[{written}]", f"{base}_{{{below}}}")
+
+    def symbol(self, expr: Symbol) -> Node:
+        if expr in self.names:
+            return Atom(self.names[expr], self.names[expr])
+        return Style.of(str(expr)).atom()
+
+    def term_key(self, expr: Expr) -> tuple[object, ...]:
+        return positions(expr, self.order), self._indices(expr)
+
+    def factor_key(self, expr: Expr) -> tuple[object, ...]:
+        first = min((self.place[s] for s in expr.free_symbols if s in self.place), default=len(self.place))
+        return expr.has(Reduction), first, positions(expr, self.order), self._indices(expr)
+
+    def _indices(self, expr: Expr) -> str:
+        """What tells expressions apart that read the same tensors."""
+        return str(expr.xreplace({s: Symbol(name) for s, name in self.names.items()}))
+
+
+def _close(index: str) -> str:
+    """An index without the blanks of a formula: 2h+p."""
+    for sign in "+−":
+        index = index.replace(f" {sign} ", sign)
+    return index
+
+
+def _reshaped(atom: Atom, view: Sequence[Expr]) -> Atom:
+    sizes = ", ".join(map(str, view))
+    return Atom(f"reshape({atom.text}; {sizes})", rf"\operatorname{{reshape}}({atom.latex}; {sizes})")
+
+
+def index_line(
+    symbol: Atom,
+    heads: Sequence[Symbol],
+    shape: Sequence[Expr],
+    body: Expr,
+    letters: Letters,
+    atoms: Mapping[str, Atom],
+    order: Mapping[str, int],
+    function_letter: Callable[[int], Atom],
+) -> tuple[Atom, Node]:
+    """(the symbol with its index, the value there)."""
+    names, _ = name_indices(heads, shape, body, letters)
+    converter = IndexConverter(names, heads, atoms, order, function_letter)
+    value = converter.convert(body).node
+    return converter.element(symbol, heads), value
