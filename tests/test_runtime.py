@@ -24,14 +24,16 @@ from symgrad.emit import runtime
 
 SOURCE = Path(runtime.__file__).read_text(encoding="utf-8")
 
-# A classifier: integer labels, a table lookup, an input without the sample axis, and Adam's two states.
+# A classifier: integer labels and a table lookup, both of known range, an input without the sample axis, and Adam's two states.
 CLASSIFIER = """
 DTYPE = np.float64
 INPUTS = {"x": ("int64", ("N",)), "scale": ("float", ()), "t": ("int64", ("N",))}
 FORWARD_INPUTS = ("x", "scale")
 OUTPUTS = ("logits", "picked")
 PARAMETERS = {"table": (5, 3), "bias": (3,)}
+GRADIENTS = {"table": (5, 3), "bias": (3,)}
 INITIALISERS = {"table": ("glorot_normal", 5, 3), "bias": ("constant", 0.25)}
+RANGES = {"t": (0, 3), "x": (0, 5)}
 BATCH = "N"
 HYPERPARAMETERS = {"lr": 0.1, "beta1": 0.9, "weight_decay": 0.0}
 STATE = ("m", "v")
@@ -59,10 +61,15 @@ def _bind(params, grads, dims):
 
     return forward, loss, backward
 
-def _update(theta, grad, state, step, hyper):
-    state["m"][...] = hyper["beta1"] * state["m"] + (1 - hyper["beta1"]) * grad
-    state["v"][...] = 0.99 * state["v"] + 0.01 * grad * grad
-    theta -= hyper["lr"] * state["m"] / (np.sqrt(state["v"] / (1 - 0.99**step)) + 1e-8)
+def _bind_update(theta, grad, state):
+    m, v = state["m"], state["v"]
+
+    def update(k, hyper):
+        m[...] = hyper["beta1"] * m + (1 - hyper["beta1"]) * grad
+        v[...] = 0.99 * v + 0.01 * grad * grad
+        np.subtract(theta, hyper["lr"] * m / (np.sqrt(v / (1 - 0.99**k)) + 1e-8), out=theta)
+
+    return update
 """
 
 # No sample axis, a size that depends on another, and a boolean input: loss = sum of (x a)^2 where m holds.
@@ -74,7 +81,9 @@ INPUTS = {
 FORWARD_INPUTS = ("x", "m", "k")
 OUTPUTS = ("y",)
 PARAMETERS = {"a": ()}
+GRADIENTS = {"a": ()}
 INITIALISERS = {"a": ("ones",)}
+RANGES = {}
 BATCH = None
 HYPERPARAMETERS = {"lr": 0.01}
 STATE = ()
@@ -94,9 +103,24 @@ def _bind(params, grads, dims):
 
     return forward, loss, backward
 
-def _update(theta, grad, state, step, hyper):
-    theta -= hyper["lr"] * grad
+def _bind_update(theta, grad, state):
+    def update(k, hyper):
+        np.subtract(theta, hyper["lr"] * grad, out=theta)
+
+    return update
 """
+
+# The same with a gradient by the input x, and with a parameter c that has none.
+PARTIAL = (
+    WHOLE.replace('PARAMETERS = {"a": ()}', 'PARAMETERS = {"c": (2,), "a": ()}')
+    .replace('GRADIENTS = {"a": ()}', 'GRADIENTS = {"x": ("2*K + 1",), "a": ()}')
+    .replace('INITIALISERS = {"a"', 'INITIALISERS = {"c": ("constant", 7.0), "a"')
+    .replace(
+        "    def backward(inputs):\n",
+        "    def backward(inputs):\n"
+        '        np.multiply(2 * params["a"] ** 2 * inputs["m"], inputs["x"], out=grads["x"])\n',
+    )
+)
 
 
 def assemble(network: str) -> str:
@@ -236,13 +260,53 @@ def test_pure_functions_return_fresh_arrays_and_leave_the_parameters_alone() -> 
     assert all(np.array_equal(params[name], before[name]) for name in params)
 
 
-def test_no_gradients_are_kept_where_none_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_are_always_given_arrays_for_their_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
     bind = runtime._bind
     monkeypatch.setattr(runtime, "_bind", lambda *args: given.append(args[1]) or bind(*args))
-    runtime.loss_fn(runtime.init_params(), **line(4))
-    runtime.forward(runtime.init_params(), **line(4))
-    assert given == [None, None]
+    own = trainer()
+    calls = (runtime.forward, runtime.loss_fn, runtime.loss_and_grads)
+    for call in calls:
+        call(own.params, **line(4))
+    own.step(**line(4))
+    for grads in given:
+        assert [(name, g.shape, g.dtype) for name, g in grads.items()] == [
+            ("w", (3,), np.float32),
+            ("b", (), np.float32),
+        ]
+        assert grads["w"].ctypes.data % 64 == 0
+        assert grads["b"].ctypes.data == grads["w"].ctypes.data + 3 * 4
+    assert [np.shares_memory(grads["w"], own._grad) for grads in given] == [False, False, False, True]
+
+
+def test_gradients_by_inputs_are_returned_and_those_of_other_parameters_are_not() -> None:
+    partial = program(PARTIAL)
+    params = {"c": [1.0, 2.0], "a": 3.0}
+    for size in (1, 2, 4):
+        n = 2 * size + 1
+        x, m = np.arange(1.0, n + 1), np.arange(n) % 2 == 0
+        data = {"x": x, "m": m, "k": np.zeros(size), "q": [0.0]}
+        loss, grads = partial.loss_and_grads(params, **data)
+        again = partial.loss_and_grads(params, **data)[1]
+        assert loss == 9 * np.sum(x[m] ** 2) == partial.loss_fn(params, **data)
+        assert list(grads) == ["x", "a"]
+        assert np.array_equal(grads["x"], 18 * x * m)
+        assert grads["x"].dtype == np.float64
+        assert float(grads["a"]) == 6 * np.sum(x[m] ** 2)
+        assert not np.shares_memory(grads["x"], again["x"])
+
+
+def test_a_trainer_leaves_parameters_without_a_gradient_alone() -> None:
+    partial = program(PARTIAL)
+    own = partial.Trainer(partial.init_params(), lr=0.001)
+    for size in (1, 2, 1):
+        n = 2 * size + 1
+        before = float(own.params["a"])
+        own.step(x=np.ones(n), m=np.ones(n, bool), k=np.zeros(size), q=[0.0])
+        assert own._grad.tolist() == [0, 0, 2 * before * n]
+        assert float(own.params["a"]) == pytest.approx(before - 0.001 * 2 * before * n)
+    assert own.params["c"].tolist() == [7, 7]
+    assert own.steps == 3
 
 
 def test_several_outputs_come_as_a_tuple(classifier: ModuleType) -> None:
@@ -350,8 +414,19 @@ def test_a_workspace_for_prediction_does_not_excuse_a_missing_target() -> None:
         ),
         ({"t": np.zeros((23, 3))}, "hint: the array has 2 axes where 1 are needed"),
         ({"scale": np.ones(1)}, "expected float64 of shape (), got float64 of shape (1,)\n  hint: drop"),
-        ({"t": np.full(23, 7)}, "input 't': values 7 to 7: index 7 is out of bounds"),
-        ({"x": np.full(23, 5)}, "input 'x': values 5 to 5; input 't'"),
+        ({"t": np.arange(23) % 5 - 1}, "input 't': expected whole numbers from 0 to 2, got values -1 to 3"),
+        (
+            {"t": np.arange(23) % 4},
+            "input 't': expected whole numbers from 0 to 2, got values 0 to 3\n  hint: c",
+        ),
+        ({"t": -(np.arange(23) % 2)}, "input 't': expected whole numbers from 0 to 2, got values -1 to 0"),
+        ({"t": np.full(23, 200, np.uint8)}, "got values 200 to 200"),
+        ({"t": np.full(23, 2**64 - 1, np.uint64)}, f"got values {2**64 - 1} to {2**64 - 1}"),
+        ({"x": np.full(23, 5)}, "input 'x': expected whole numbers from 0 to 4, got values 5 to 5"),
+        (
+            {"x": -np.eye(1, 23, 9, int)[0]},
+            "input 'x': expected whole numbers from 0 to 4, got values -1 to 0",
+        ),
     ],
 )
 def test_faulty_labels_are_refused(
@@ -363,6 +438,82 @@ def test_faulty_labels_are_refused(
     before = copy.deepcopy(own)
     for call in (own.step, own.loss, lambda **data: own.fit(data)):
         with pytest.raises(classifier.DataError, match=re.escape(message)):
+            call(**labelled | change)
+    assert same(own, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "message"),
+    [
+        ("t", -1, "input 't': expected whole numbers from 0 to 2, got values -1 to 2"),
+        ("t", 3, "input 't': expected whole numbers from 0 to 2, got values 0 to 3"),
+        ("x", -1, "input 'x': expected whole numbers from 0 to 4, got values -1 to 4"),
+        ("x", 5, "input 'x': expected whole numbers from 0 to 4, got values 0 to 5"),
+    ],
+)
+def test_ranges_are_checked_even_if_the_shapes_are_known(
+    classifier: ModuleType, labelled: dict[str, Any], name: str, bad: int, message: str
+) -> None:
+    labelled["scale"] = np.array(2.0)  # no input needs conversion
+    values = np.arange(23) % (3 if name == "t" else 5)
+    values[7] = bad
+    faulty = labelled | {name: values}
+    features = {n: faulty[n] for n in ("x", "scale")}
+    own = classifier.Trainer(classifier.init_params())
+    calls = [own.step, own.loss, lambda **data: own.fit(data, epochs=1)]
+    calls += [lambda **data: own.fit(labelled, epochs=1, validation=data)]
+    calls += [lambda **data: classifier.loss_and_grads(own.params, **data)]
+    calls += [lambda **data: classifier.loss_fn(own.params, **data)]
+    own.step(**labelled)
+    before = copy.deepcopy(own)
+    for call in calls:
+        with pytest.raises(classifier.DataError, match=re.escape(message)):
+            call(**faulty)
+    assert same(own, before)
+    for prepare in (
+        lambda: own.step(**labelled),
+        lambda: own.predict(x=labelled["x"], scale=labelled["scale"]),
+    ):
+        prepare()
+        for predict in (own.predict, lambda **data: classifier.forward(own.params, **data)):
+            for given in (features, faulty):
+                if name == "x":
+                    with pytest.raises(classifier.DataError, match=re.escape(message)):
+                        predict(**given)
+                else:  # labels have no part in a prediction
+                    assert predict(**given)[0].shape == (23, 3)
+
+
+def test_fit_checks_ranges_once(
+    classifier: ModuleType, labelled: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    check = classifier._out_of_range
+    monkeypatch.setattr(
+        classifier, "_out_of_range", lambda data, needed: sizes.append(len(data["t"])) or check(data, needed)
+    )
+    own = classifier.Trainer(classifier.init_params())
+    own.fit({name: value[:20] if name in "xt" else value for name, value in labelled.items()}, 3, 4)
+    assert own.steps == 15
+    assert sizes == [20, 4]  # the data set, and the first batch, for which a workspace is planned
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"t": np.full(23, 7)}, "input 't': values 7 to 7: index 7 is out of bounds"),
+        ({"x": np.full(23, 5)}, "input 'x': values 5 to 5; input 't': values 0 to 2: index 5"),
+    ],
+)
+def test_an_index_out_of_bounds_is_explained_where_no_range_is_known(
+    labelled: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    free = program(CLASSIFIER.replace('RANGES = {"t": (0, 3), "x": (0, 5)}', "RANGES = {}"))
+    own = free.Trainer(free.init_params())
+    before = copy.deepcopy(own)
+    pure = lambda **data: free.loss_and_grads(own.params, **data)  # noqa: E731
+    for call in (own.step, own.loss, lambda **data: own.fit(data), pure):
+        with pytest.raises(free.DataError, match=re.escape(message)):
             call(**labelled | change)
     assert same(own, before)
 
@@ -599,8 +750,10 @@ def test_fit_learns_and_reports() -> None:
 
 def test_fit_uses_every_sample_once_in_a_new_order_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     own, batches = trainer(lr=0.0), []
-    step = own.step
-    monkeypatch.setattr(own, "step", lambda **b: batches.append((b["x"].copy(), b["t"].copy())) or step(**b))
+    step = own._step
+    monkeypatch.setattr(
+        own, "_step", lambda space, b: batches.append((b["x"].copy(), b["t"].copy())) or step(space, b)
+    )
     data = line(50)
     own.fit(data, epochs=2, batch_size=16)
     assert [len(t) for _, t in batches] == [16, 16, 16, 2] * 2
@@ -677,14 +830,14 @@ def test_a_fit_cut_short_leaves_the_last_completed_epoch(
 ) -> None:
     whole, cut = trainer(), trainer()
     whole.fit(line(50), epochs=2, batch_size=10)
-    update = runtime._update
+    update = cut._update
 
-    def fail(theta: Any, grad: Any, state: Any, step: int, hyper: Any) -> None:
-        update(theta, grad, state, step, hyper)
-        if step == 13:
+    def fail(k: int, hyper: Any) -> None:
+        update(k, hyper)
+        if k == 13:
             raise error
 
-    monkeypatch.setattr(runtime, "_update", fail)
+    monkeypatch.setattr(cut, "_update", fail)
     with pytest.raises(error):
         cut.fit(line(50), epochs=5, batch_size=10)
     assert same(whole, cut)
@@ -833,7 +986,7 @@ def test_the_same_training_writes_the_same_bytes(tmp_path: Path) -> None:
 def test_a_file_of_another_network_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
     trainer().save(tmp_path / "weights")
     network = SOURCE.split("# <network>\n")[1].split("# </network>")[0]
-    assert network.count(old) == 1
+    assert old in network
     other = program(network.replace(old, new))
     with pytest.raises(other.DataError, match=re.escape(message)) as caught:
         other.Trainer.load(tmp_path / "weights")
@@ -983,9 +1136,9 @@ def test_the_held_out_samples_take_no_part_in_training(
         rows = [int(np.flatnonzero(data["t"] == value)[0]) for value in part["t"]]
         assert np.array_equal(part["x"], data["x"][rows])
     used = []
-    step = runtime.Trainer.step
+    step = runtime.Trainer._step
     monkeypatch.setattr(
-        runtime.Trainer, "step", lambda own, **b: used.extend(b["t"].tolist()) or step(own, **b)
+        runtime.Trainer, "_step", lambda own, space, b: used.extend(b["t"].tolist()) or step(own, space, b)
     )
     assert runtime.main([f"{folder}/data.npz", "--holdout", "0.2", "--epochs", "2"]) == 0
     assert set(used) == set(kept["t"].tolist())

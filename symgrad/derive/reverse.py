@@ -159,20 +159,29 @@ class _Reverse:
         return At(n, kept), [*e.operands, others]
 
     def _contribute(self, e: Equation, operand: str, made: Definition, operands: Sequence[str], access: At) -> None:
-        name = self._add(f"d_{operand}", made, operands, operand, e.origin)
+        name = self._add(f"d_{operand}_via_{e.name}", made, operands, operand, e.origin)
         if access.view is not None:
             back = _reshaping(made.shape, tuple(self.system.shape(operand)))
-            name = self._add(f"d_{operand}", back, [name], operand, e.origin)
+            name = self._add(f"d_{operand}_reshaped", back, [name], operand, e.origin)
         self.partials.setdefault(operand, []).append(name)
 
     def _adjoint(self, name: str) -> str:
         """The tensor that holds the whole adjoint of `name`."""
         if name not in self.adjoints:
             partials = self.partials.get(name, [])
-            shape = tuple(self.system.shape(name))
-            single = len(partials) == 1
-            self.adjoints[name] = partials[0] if single else self._add(f"d_{name}", _sum(len(partials), shape), partials, name)
+            if len(partials) == 1:
+                self.adjoints[name] = self._renamed(partials[0], f"d_{name}")
+            else:
+                total = _sum(len(partials), tuple(self.system.shape(name)))
+                self.adjoints[name] = self._add(f"d_{name}", total, partials, name)
         return self.adjoints[name]
+
+    def _renamed(self, name: str, wanted: str) -> str:
+        """The only contribution is the adjoint itself; nothing reads it yet."""
+        if name in self.system.leaves or name == wanted:
+            return name
+        e = self.system.equations.pop(name)
+        return self.system.add(replace(e, name=free_name(wanted, self.system))).name
 
     def _add(
         self, wanted: str, definition: Definition, operands: Sequence[str], adjoint_of: str | None, origin: str = ""

@@ -42,12 +42,14 @@ class Binder:
     constants: dict[str, str] = field(default_factory=dict)
     views: dict[View, str] = field(default_factory=dict)
     functions: set[str] = field(default_factory=set)
+    originals: Mapping[str, str] = field(default_factory=dict)
+    mentioned: set[str] = field(default_factory=set)
 
     def text(self, header: Sequence[str], segments: Sequence[Segment], gradients: Mapping[str, str]) -> list[str]:
         """The whole function, as lines; `gradients` maps an array to the name of its gradient."""
         bodies = [self._segment(segment) for segment in segments]
         lines = [*header]
-        lines += [f"{INDENT}{n} = dims[{n!r}]" for n in self.dimensions]
+        lines += [f'{INDENT}{n} = dims["{n}"]' for n in self.dimensions]
         lines += self._arrays(gradients)
         lines += [f"{INDENT}{name} = np.array({text}, DTYPE)" for text, name in self.constants.items()]
         lines += [f"{INDENT}{name} = {self._view_source(view)}" for view, name in self.views.items()]
@@ -90,18 +92,15 @@ class Binder:
         if array.alias is not None:
             return f"{array.name} = {self._view_source(array.alias)}"
         if array.kind == "parameter":
-            return f"{array.name} = params[{self.originals.get(array.name, array.name)!r}]"
+            return f'{array.name} = params["{self.originals.get(array.name, array.name)}"]'
         if array.kind == "gradient":
-            return f"{array.name} = grads[{gradients[array.name]!r}]"
+            return f'{array.name} = grads["{gradients[array.name]}"]'
         if array.kind == "constant":
             return f"{array.name} = {self.originals.get(array.name, array.name).upper()}"
         if array.kind == "range":
             return f"{array.name} = np.arange({size_text(array.shape[0])})"
         dtype = {"float": "DTYPE", "int64": "np.int64", "bool": "np.bool_"}[array.dtype]
         return f"{array.name} = _aligned({shape_text(array.shape)}, {dtype})"
-
-    originals: dict[str, str] = field(default_factory=dict)
-    mentioned: set[str] = field(default_factory=set)
 
     def _view_source(self, view: View) -> str:
         if view.windows:
@@ -113,7 +112,7 @@ class Binder:
     def _segment(self, segment: Segment) -> list[str]:
         lines = [f"{INDENT}def {segment.signature}:", f'{INDENT * 2}"""{segment.doc}"""']
         inputs = self._inputs(segment.calls)
-        lines += [f"{INDENT * 2}{name} = inputs[{self.originals.get(name, name)!r}]" for name in inputs]
+        lines += [f'{INDENT * 2}{name} = inputs["{self.originals.get(name, name)}"]' for name in inputs]
         previous = ""
         for call in segment.calls:
             if call.equation != previous and call.equation in self.comments:
@@ -127,6 +126,11 @@ class Binder:
         return [a.name for a in self.code.arrays.values() if a.kind == "input" and a.name in names]
 
     def mention(self, name: str) -> str:
+        """The name to print: a temporary goes by that of the memory that it uses."""
+        array = self.code.arrays[name]
+        while array.temporary and array.alias is not None and array.alias.whole:
+            name = array.alias.array
+            array = self.code.arrays[name]
         self.mentioned.add(name)
         return name
 

@@ -124,15 +124,15 @@ def _tables(request: Request) -> list[str]:
     lines = [
         f"DTYPE: type[np.floating[Any]] = np.{request.dtype}",
         *_table("INPUTS: dict[str, tuple[str, tuple[int | str, ...]]]", inputs),
-        f"FORWARD_INPUTS: tuple[str, ...] = {first!r}",
-        f"OUTPUTS: tuple[str, ...] = {tuple(system.outputs)!r}",
+        f"FORWARD_INPUTS: tuple[str, ...] = {_quoted(first)}",
+        f"OUTPUTS: tuple[str, ...] = {_quoted(system.outputs)}",
         *_table("PARAMETERS: dict[str, tuple[int, ...]]", parameters),
         *_table("GRADIENTS: dict[str, tuple[int | str, ...]]", gradients),
         *_table("INITIALISERS: dict[str, tuple[Any, ...]]", starts),
         *_table("RANGES: dict[str, tuple[int, int]]", _ranges(forward)),
-        f"BATCH: str | None = {_batch(forward)!r}",
+        f"BATCH: str | None = {_quoted(_batch(forward))}",
         *_table("HYPERPARAMETERS: dict[str, float]", dict(request.optimizer.defaults)),
-        f"STATE: tuple[str, ...] = {request.optimizer.state!r}",
+        f"STATE: tuple[str, ...] = {_quoted(request.optimizer.state)}",
         *_expressions(inputs, gradients),
     ]
     for leaf in leaves:
@@ -146,6 +146,10 @@ def _table(name: str, rows: Mapping[str, object]) -> list[str]:
     if len(short) <= 100:
         return [short]
     return [f"{name} = {{", *(f'{INDENT}"{k}": {v!r},'.replace("'", '"') for k, v in rows.items()), "}"]
+
+
+def _quoted(value: object) -> str:
+    return repr(value).replace("'", '"')
 
 
 def _array_literal(value: object, dtype: str) -> str:
@@ -230,7 +234,7 @@ def _fast(request: Request) -> tuple[list[str], set[str]]:
     calls = flatten(code)
     results = [code.values[n] for n in (*request.system.outputs, request.loss)]
     plan_memory(code, calls, results)
-    binder = Binder(code, _dimensions(request), request.comments, _originals(code))
+    binder = Binder(code, _dimensions(request), request.comments, originals=_originals(code))
     first, second = _segments(request)
     parts: tuple[list[Call], list[Call], list[Call]] = ([], [], [])
     for call in calls:
@@ -350,20 +354,20 @@ def _bindings(
 ) -> list[str]:
     """The lines that give a stage's tensors their names."""
     read = _reads(code, statements)
-    lines = [f"{INDENT}{n} = dims[{n!r}]" for n in dims]
+    lines = [f'{INDENT}{n} = dims["{n}"]' for n in dims]
     for array in code.arrays.values():
         if array.name not in read:
             continue
         source = {"input": "inputs", "parameter": "params"}.get(array.kind)
         tensor = originals.get(array.name, array.name)
         if source:
-            lines.append(f"{INDENT}{array.name} = {source}[{tensor!r}]")
+            lines.append(f'{INDENT}{array.name} = {source}["{tensor}"]')
         elif array.kind == "constant":
             lines.append(f"{INDENT}{array.name} = {tensor.upper()}")
         elif array.kind == "range":
             lines += [INDENT + line for line in range_lines(code) if line.startswith(f"{array.name} =")]
         elif array.name in known:
-            lines.append(f"{INDENT}{array.name} = values[{array.name!r}]")
+            lines.append(f'{INDENT}{array.name} = values["{array.name}"]')
     return lines
 
 

@@ -130,10 +130,11 @@ class Writer:
 
     def _scatter(self, s: Scatter) -> str:
         entries = [":" if v is None else self._view(v) for v in s.index]
+        value = self._view(s.value) if isinstance(s.value, View) else scalar_text(s.value)
         if s.unique:
-            return f"{s.target.array}[{', '.join(entries)}] += {self._view(s.value)}"
+            return f"{s.target.array}[{', '.join(entries)}] += {value}"
         entries = ["slice(None)" if e == ":" else e for e in entries]
-        return f"np.add.at({s.target.array}, ({', '.join(entries)},), {self._view(s.value)})"
+        return f"np.add.at({s.target.array}, ({', '.join(entries)},), {value})"
 
 
 def range_lines(code: Code) -> list[str]:

@@ -160,12 +160,12 @@ def _dims(inputs: Arrays) -> dict[str, int]:
     return dims
 
 
-def _check_inputs(given: Mapping[str, Any], needed: Iterable[str]) -> tuple[Arrays, dict[str, int]]:
+def _check_inputs(given: Mapping[str, Any], needed: Collection[str]) -> tuple[Arrays, dict[str, int]]:
     """The needed inputs as C-contiguous arrays of the network's dtypes, and the sizes they imply."""
     _check_names("input", given, INPUTS, needed)
     raw = {name: _array(f"input {name!r}", given[name], *INPUTS[name]) for name in needed}
     dims = _dims(raw)
-    if error := _out_of_range(raw):
+    if error := _out_of_range(raw, needed):
         raise error
     with np.errstate(over="ignore"):  # a number beyond the range of DTYPE becomes inf
         return {n: np.asarray(a, _KINDS[INPUTS[n][0]][0], order="C") for n, a in raw.items()}, dims
@@ -193,13 +193,14 @@ def _check_data(data: Data) -> Arrays:
     return arrays
 
 
-def _out_of_range(arrays: Arrays) -> DataError | None:
+def _out_of_range(arrays: Arrays, needed: Collection[str]) -> DataError | None:
     """What to say about a label or index that does not exist: NumPy would take -1 for the last one."""
     for name, (low, high) in RANGES.items():
-        if name in arrays and arrays[name].size and (arrays[name].min() < low or arrays[name].max() >= high):
-            found = f"values {arrays[name].min()} to {arrays[name].max()}"
-            fault = f"input {name!r}: expected whole numbers from {low} to {high - 1}, got {found}"
-            return DataError(f"{fault}\n  hint: classes and indices count from 0")
+        if name in needed:
+            least, most = int(arrays[name].min()), int(arrays[name].max())
+            if least < low or most >= high:
+                expected = f"expected whole numbers from {low} to {high - 1}, got values {least} to {most}"
+                return DataError(f"input {name!r}: {expected}\n  hint: classes and indices count from 0")
     return None
 
 
@@ -347,7 +348,7 @@ def loss_fn(params: Mapping[str, Any], /, **inputs: Any) -> float:
 
 
 def loss_and_grads(params: Mapping[str, Any], /, **inputs: Any) -> tuple[float, Arrays]:
-    """The loss of one batch and its gradients: by name, arrays of the shapes of what they differentiate by."""
+    """The loss of one batch and its gradients, by name: fresh arrays as GRADIENTS lists them."""
     return _evaluate(params, inputs, backward=True)
 
 
@@ -515,9 +516,16 @@ class Trainer:
         self._workspaces: dict[Any, _Workspace] = {}
         self._current: _Workspace | None = None
 
-    def _prepare(self, given: dict[str, Any], needed: Collection[str]) -> tuple[_Workspace, Arrays]:
-        """The workspace for these inputs, and the inputs, checked; equal shapes in a row skip the checks."""
+    def _prepare(
+        self, given: dict[str, Any], needed: Collection[str], in_range: bool = False
+    ) -> tuple[_Workspace, Arrays]:
+        """The workspace for these inputs, and the inputs, checked.
+
+        For equal shapes in a row only RANGES are checked, and not even those if they are known to be kept.
+        """
         if self._current is not None and self._current.fits(given, needed):
+            if not in_range and (error := _out_of_range(given, needed)):
+                raise error
             return self._current, given
         inputs, dims = _check_inputs(given, needed)
         key = tuple((name, array.shape) for name, array in inputs.items())
@@ -529,10 +537,7 @@ class Trainer:
 
     def step(self, /, **batch: Any) -> float:
         """One update from one batch; the loss before it. If that is not finite, nothing is updated."""
-        workspace, inputs = self._prepare(batch, INPUTS)
-        if error := _out_of_range(inputs):
-            raise error
-        return self._step(workspace, inputs)
+        return self._step(*self._prepare(batch, INPUTS))
 
     def _step(self, workspace: _Workspace, inputs: Arrays) -> float:
         with _running(inputs):
@@ -617,7 +622,7 @@ class Trainer:
     def _epoch(self, data: Arrays, size: int | None, bar: _Progress) -> float:
         total, seen = 0.0, 0
         for count, batch in _batches(data, size, self._rng):
-            loss = self._step(*self._prepare(batch, INPUTS))  # the whole data set was checked before
+            loss = self._step(*self._prepare(batch, INPUTS, in_range=True))  # as fit has checked
             total += count * loss
             seen += count
             bar.draw(self.epochs + 1, seen, loss)

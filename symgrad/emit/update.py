@@ -18,9 +18,12 @@ SIGNATURE = "def _bind_update(theta: Array, grad: Array, state: Arrays) -> Calla
 def update_lines(optimizer: Optimizer, style: str) -> tuple[list[str], set[str]]:
     """`_bind_update` as lines, and the NumPy functions that it calls."""
     vectors = {"theta": "theta", "g": "grad", **{s: s for s in optimizer.state}}
-    scalars, updates = _hoisted(optimizer, set(vectors))
+    if style == "readable":
+        scalars, updates = {}, {str(symbol): expr for symbol, expr in optimizer.updates.items()}
+    else:
+        scalars, updates = _hoisted(optimizer, set(vectors))
     lines = [SIGNATURE, f'{INDENT}"""{optimizer.name.capitalize()}: {optimizer.source}."""']
-    lines += [f"{INDENT}{s} = state[{s!r}]" for s in optimizer.state]
+    lines += [f'{INDENT}{s} = state["{s}"]' for s in optimizer.state]
     if style == "readable":
         body, functions, scratch = _readable(updates, vectors), set[str](), list[str]()
     else:
@@ -28,7 +31,7 @@ def update_lines(optimizer: Optimizer, style: str) -> tuple[list[str], set[str]]
     lines += [INDENT + line for line in scratch]
     lines += ["", f"{INDENT}def update(k: int, hyper: dict[str, float]) -> None:"]
     lines += [f'{INDENT * 2}"""Step number k, in place."""']
-    lines += [f"{INDENT * 2}{name} = hyper[{name!r}]" for name in optimizer.defaults]
+    lines += [f'{INDENT * 2}{name} = hyper["{name}"]' for name in optimizer.defaults]
     lines += [f"{INDENT * 2}{symbol} = {scalar_text(value)}" for symbol, value in scalars.items()]
     lines += [INDENT * 2 + line for line in body]
     return [*lines, "", f"{INDENT}return update"], functions
@@ -56,7 +59,7 @@ def _partly(expr: Expr, hoist: object, vectors: set[str]) -> Expr:
     assert callable(hoist)
     fixed = [a for a in expr.args if not {str(s) for s in a.free_symbols} & vectors]
     moving = [hoist(a) for a in expr.args if a not in fixed]
-    sign = -1 if isinstance(expr, sp.Mul) and sp.Mul(*fixed).could_extract_minus_sign() else 1
+    sign = -1 if isinstance(expr, sp.Mul) and sp.Mul(*fixed).as_coeff_Mul()[0].is_negative else 1
     whole_part = expr.func(*fixed) if fixed else None
     if whole_part is None:
         return expr.func(*moving)

@@ -55,7 +55,8 @@ class TextPrinter:
             return self.access(expr), PRECEDENCE["atom"]
         for kind, method in self._methods:
             if isinstance(expr, kind):
-                return method(self, expr)
+                result: tuple[str, int] = getattr(self, method.__name__)(expr)
+                return result
         raise TypeError(f"no text for {type(expr).__name__}: {expr}")
 
     def _tight(self, expr: Expr, level: str) -> str:
@@ -71,7 +72,7 @@ class TextPrinter:
         return str(expr), PRECEDENCE["atom"]
 
     def _add(self, expr: Expr) -> tuple[str, int]:
-        terms = sorted(expr.args, key=lambda t: (t.is_number, t.could_extract_minus_sign(), sp.default_sort_key(t)))
+        terms = sorted(expr.args, key=lambda t: (t.could_extract_minus_sign(), t.is_number, sp.default_sort_key(t)))
         text = self._tight(terms[0], "sum")
         for term in terms[1:]:
             if term.could_extract_minus_sign() and not term.is_Add:
@@ -94,7 +95,11 @@ class TextPrinter:
             else:
                 above.append(factor)
         text = "*".join(self._tight(f, "power") for f in above) or "1"
-        return text + "".join("/" + self._tight(f, "power") for f in below), PRECEDENCE["product"]
+        if len(below) == 1:
+            text += "/" + self._tight(below[0], "power")
+        elif below:
+            text += "/(" + "*".join(self._tight(f, "power") for f in below) + ")"
+        return text, PRECEDENCE["product"]
 
     def _pow(self, expr: Expr) -> tuple[str, int]:
         base, power = expr.as_base_exp()

@@ -73,6 +73,7 @@ class Array:
     kind: str = "buffer"  # buffer | input | parameter | gradient | constant | range
     alias: View | None = None
     value: object = None
+    temporary: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Scatter:
 
     target: View
     index: tuple[View | None, ...]
-    value: View
+    value: View | Expr
     unique: bool
     equation: str = ""
 
@@ -176,7 +177,8 @@ def views_read(statement: Statement) -> list[View]:
     if isinstance(statement, Gather):
         return [statement.source, *(v for v in statement.index if v is not None)]
     if isinstance(statement, Scatter):
-        return [*(v for v in statement.index if v is not None), statement.value, statement.target]
+        value = [statement.value] if isinstance(statement.value, View) else []
+        return [*(v for v in statement.index if v is not None), *value, statement.target]
     if isinstance(statement, For):
         return [view for inner in statement.body for view in views_read(inner)]
     return []

@@ -34,7 +34,7 @@ from symgrad.lower.ir import (
     View,
     whole,
 )
-from symgrad.lower.views import ONE, ZERO, inside, loops_of, merged_view, padding, view_of
+from symgrad.lower.views import ONE, ZERO, inside, loops_of, merged_view, padding, view_of, without_leading
 from symgrad.names import free_name
 
 MAX_OFFSETS = 4096
@@ -159,15 +159,11 @@ class _Job:
         change: dict[Expr, Symbol] = {}
         for k, at in enumerate(sorted(outermost(body), key=sp.default_sort_key)):
             symbol = sp.Symbol(f"a{k}", real=True)
-            view = view_of(self.arrays[at.operand], at, axes, self.extents)
-            assert view is not None, at
-            change[at], reads[symbol] = symbol, view
+            change[at], reads[symbol] = symbol, without_leading(self._view(at, axes))
         body = body.xreplace(change)
         for i in loops_of(body, self.extents):
             at = self._number(self.lowering.range(self._size(i)), [i])
-            view = view_of(self.arrays[at.operand], at, axes, self.extents)
-            assert view is not None
-            reads[i] = view
+            reads[i] = without_leading(self._view(at, axes))
         self._emit(Map(target, body, reads, accumulate))
 
     def _inside(self, at: At) -> bool:
@@ -232,20 +228,14 @@ class _Job:
     def _integers(self, e: Expr, axes: Sequence[Symbol]) -> View:
         """An index expression as an integer array over `axes`."""
         if isinstance(e, At):
-            view = view_of(self.arrays[e.operand], e, axes, self.extents)
-            assert view is not None
-            return view
+            return without_leading(self._view(e, axes))
         loops = loops_of(e, self.extents)
         if len(loops) == 1 and e == loops[0]:
             at = self._number(self.lowering.range(self._size(e)), [e])
-            view = view_of(self.arrays[at.operand], at, axes, self.extents)
-            assert view is not None
-            return view
-        made, at = self._temporary("index", loops, "int64")
-        self._elementwise(whole(made), loops, e)
-        view = view_of(made, at, axes, self.extents)
-        assert view is not None
-        return view
+        else:
+            made, at = self._temporary("index", loops, "int64")
+            self._elementwise(whole(made), loops, e)
+        return without_leading(self._view(at, axes))
 
     # terms that reach outside
 
@@ -535,10 +525,13 @@ class _Job:
         write = [map_accesses(w, self._plain) for w in d.write]
         axes = [i for i, _ in d.loops if any(w.has(i) for w in write)]
         index, axes = self._index(write, d.shape, axes)
-        made, value = self._temporary("values", axes)
-        self._sum(whole(made), list(axes), d.body)
         unique = all(any(w == i for w in write) for i in axes)
-        self._emit(Scatter(whole(target), index, self._view(value, axes), unique))
+        value: View | Expr = d.body
+        if len(axes) < len(d.loops) or d.body.has(At) or loops_of(d.body, self.extents):
+            made, at = self._temporary("values", axes)
+            self._sum(whole(made), list(axes), d.body)
+            value = self._view(at, axes)
+        self._emit(Scatter(whole(target), index, value, unique))
 
     def _strided(self, target: Array) -> None:
         """An affine scatter: one loop of each axis is an array axis, the other ones are offsets."""

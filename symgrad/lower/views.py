@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import sympy as sp
 from sympy import Expr, Symbol
@@ -132,3 +133,12 @@ def merged_view(
         order=None if permutation == tuple(range(len(order))) else permutation,
         inserted=inserted,
     )
+
+
+def without_leading(view: View) -> View:
+    """The view without new axes in front: broadcasting puts them there by itself."""
+    count = 0
+    while count in view.inserted:
+        count += 1
+    inserted = tuple(k - count for k in view.inserted if k >= count)
+    return replace(view, inserted=inserted, shape=view.shape[count:]) if count else view

@@ -227,7 +227,7 @@ class _Body:
     def _call(self, function: str, *arguments: Argument, boolean: bool = False) -> View:
         s = self.statement
         name = free_name(f"{s.target.array}_t1", self.code.arrays)
-        made = Array(name, self._shape(*arguments), "bool" if boolean else "float")
+        made = Array(name, self._shape(*arguments), "bool" if boolean else "float", temporary=True)
         self.code.arrays[name] = made
         if boolean:
             self.boolean.add(name)
@@ -350,7 +350,7 @@ class _Body:
         """`no`, overwritten by `yes` where the mask is set."""
         s = self.statement
         name = free_name(f"{s.target.array}_t1", self.code.arrays)
-        made = Array(name, self._shape(mask, yes, no))
+        made = Array(name, self._shape(mask, yes, no), temporary=True)
         self.code.arrays[name] = made
         self.made.append(Call("copy" if isinstance(no, View) else "fill", (no,), whole(made), s.equation))
         self.made.append(Call("copy_where", (yes, mask), whole(made), s.equation))

@@ -1,0 +1,317 @@
+"""Which tensors of a derivation get a symbol and a line of their own, and which are written out in place.
+
+With a line: the leaves' users named by a person or as pre-activations, the loss, the gradients, and the
+adjoints of such tensors that are used more than once or would not read well inside a matrix product. The
+rest is written out where it is used, as long as that stays short.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import networkx as nx
+from sympy import Expr
+
+from symgrad.equations import Equation, System
+from symgrad.formula.functions import Functions, is_activation
+from symgrad.formula.indexed import (
+    Element,
+    Reduction,
+    Template,
+    elements,
+    substituted,
+    with_elements,
+)
+from symgrad.formula.letters import Letters
+from symgrad.formula.matrix import Form, Operand, Setting, form
+from symgrad.formula.notation import Atom, Constant, Product, Transposed, weight
+from symgrad.formula.scalar import NoMatrixForm
+from symgrad.formula.symbols import Symbols
+from symgrad.index.bounds import within
+from symgrad.index.definition import At, Definition
+
+LONGEST = 12  # symbols in a tensor that is written out once
+SHORT = 3  # symbols in one that is written out several times
+
+
+@dataclass
+class Plan:
+    """The derivation's equations, each with its notation.
+
+    Attributes:
+        shown: the tensors with a symbol of their own.
+        forms: equation -> its right side in matrix notation, where that exists.
+        order: tensor -> its place: forward tensors as they are computed, then adjoints, the last one first.
+        tail: the equations of the loss stage, after the last one that reads a parameter.
+    """
+
+    system: System
+    forward: frozenset[str]
+    nodes: Mapping[str, str]
+    needed: frozenset[str]
+    shown: set[str] = field(default_factory=set)
+    forms: dict[str, Form | None] = field(default_factory=dict)
+    order: dict[str, int] = field(default_factory=dict)
+    keys: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    definitions: dict[str, Definition] = field(default_factory=dict)
+    templates: dict[str, Template] = field(default_factory=dict)
+    tail: set[str] = field(default_factory=set)
+    boundary: set[str] = field(default_factory=set)
+    functions: Functions = field(default_factory=Functions)
+
+    def __post_init__(self) -> None:
+        self.tail = _loss_stage(self)
+        self.symbols = Symbols(self.system, self.forward, self.nodes, self._loss_is_named())
+        self._find_boundary()
+        self._find_functions()
+        self.order = _places(self)
+        self.setting = Setting(
+            Letters({*self.symbols.texts, *_dimensions(self.system)}),
+            _vectors_are_rows(self),
+            self.functions.letter,
+            len(self.forward) + len(self.system.leaves),
+        )
+        self._count_uses()
+        self._decide()
+
+    # what is known of an equation before any notation
+
+    def _loss_is_named(self) -> bool:
+        loss = self.system.loss
+        return loss is not None and self.named(loss) and loss != "loss"
+
+    def named(self, name: str) -> bool:
+        """Whether a node's name says more than its op."""
+        op = self.nodes.get(name)
+        return op is not None and not re.fullmatch(rf"{re.escape(op)}_?\d*", name)
+
+    def _find_boundary(self) -> None:
+        for name in self.tail:
+            for operand in self.system.equations[name].operands:
+                if operand in self.system.equations and operand not in self.tail:
+                    self.boundary.add(operand)
+
+    def _find_functions(self) -> None:
+        for e in self.system:
+            if e.name not in self.forward or e.name not in self.nodes or e.name not in self.needed:
+                continue
+            free = e.name not in self.tail or (self.named(e.name) and e.name != self.system.loss)
+            if free and is_activation(e):
+                self.functions.add(e)
+        self.functions.name({*self.symbols.texts, *_dimensions(self.system)})
+
+    def _count_uses(self) -> None:
+        """Reads of each tensor, and whether a matrix product reads it; through mere copies as well."""
+        self.uses: dict[str, int] = {}
+        self.multiplied: set[str] = set()
+        self.summed: set[str] = set()
+        forced = {*self.system.gradients.values()}
+        for e in reversed(list(self.system)):
+            if e.name not in self.needed:
+                continue
+            copy = is_copy(e) and e.name not in forced
+            times = self.uses.get(e.name, 0) if copy else 1
+            for name in e.operands:
+                reads = sum(at.operand == e.operands.index(name) for at in e.definition.body.atoms(At))
+                self.uses[name] = self.uses.get(name, 0) + times * max(reads, 1)
+                if _is_product(e.definition) or (copy and e.name in self.multiplied):
+                    self.multiplied.add(name)
+                if e.definition.reduced or (copy and e.name in self.summed):
+                    self.summed.add(name)
+
+    # decisions, operands first
+
+    def _decide(self) -> None:
+        unsuitable = self._read_in_parts()
+        self.shown.update(self.system.leaves)
+        for name, leaf in self.system.leaves.items():
+            self.keys[name] = (self.order[name],)
+            self.forms[name] = Form(self.symbols[name], tuple(range(len(leaf.shape))))
+        for e in self.system:
+            if e.name not in self.needed:
+                continue
+            self.definitions[e.name] = self.functions.rewrite(e)
+            self.forms[e.name] = self._form(e)
+            if self._deserves_line(e, e.name in unsuitable):
+                self.shown.add(e.name)
+                self.keys[e.name] = (self.order[e.name],)
+            else:
+                self.keys[e.name] = tuple(sorted(place for name in e.operands for place in self.keys[name]))
+
+    def _form(self, e: Equation) -> Form | None:
+        try:
+            return form(self.definitions[e.name], [self._operand(name) for name in e.operands], self.setting)
+        except NoMatrixForm:
+            return None
+
+    def _operand(self, name: str) -> Operand:
+        shape = self.system.shape(name)
+        whole = name in self.shown
+        own = Form(self.symbols[name], tuple(range(len(shape)))) if whole else self.forms[name]
+        return Operand(own, shape, self.keys[name], whole)
+
+    def _read_in_parts(self) -> set[str]:
+        """The tensors that some equation reads reshaped, by a data-dependent index, or beyond their ends."""
+        found: set[str] = set()
+        for e in self.system:
+            if e.name in self.needed:
+                shapes = tuple(tuple(self.system.shape(name)) for name in e.operands)
+                found.update(e.operands[k] for k in _partly_read(e.definition, shapes))
+        return found
+
+    def _deserves_line(self, e: Equation, unsuitable: bool) -> bool:
+        if e.name in self.system.gradients.values() or e.name == self.system.loss:
+            return True
+        if e.name in self.forward and self.named(e.name):
+            return True
+        if self._is_atomic(e):
+            return unsuitable and not self._is_constant(e)
+        size = self._size(e)
+        if unsuitable or size > LONGEST:
+            return True
+        if self._is_delta(e) and self._stands_alone(e):
+            return True
+        if self.forms[e.name] is None and e.name in self.summed and not self._joins_own_kind(e):
+            return True
+        return self.uses.get(e.name, 0) > 1 and (size > SHORT or self._reduces(e))
+
+    def _is_atomic(self, e: Equation) -> bool:
+        """A number, or another tensor's symbol."""
+        own = self.forms[e.name]
+        return own is not None and isinstance(own.node, Atom | Constant)
+
+    def _is_constant(self, e: Equation) -> bool:
+        own = self.forms[e.name]
+        return own is not None and isinstance(own.node, Constant)
+
+    def _size(self, e: Equation) -> int:
+        own = self.forms[e.name]
+        return weight(own.node) if own is not None else len(elements(self.template(e.name)[1]))
+
+    def _is_delta(self, e: Equation) -> bool:
+        """Whether e is the whole adjoint of a tensor with a line."""
+        tensor = self.symbols.adjoints.get(e.name)
+        return tensor is not None and tensor in self.shown
+
+    def _stands_alone(self, e: Equation) -> bool:
+        if self.symbols.adjoints[e.name] in self.boundary or self.uses.get(e.name, 0) > 1:
+            return True
+        own = self.forms[e.name]
+        chain = own is not None and isinstance(own.node, Product | Transposed)
+        return e.name in self.multiplied and not chain
+
+    def _joins_own_kind(self, e: Equation) -> bool:
+        """One of several contributions to an adjoint, which their sum shows."""
+        return e.adjoint_of is not None and e.name not in self.symbols.adjoints
+
+    def _reduces(self, e: Equation) -> bool:
+        return self.forms[e.name] is None and self.template(e.name)[1].has(Reduction)
+
+    # index notation
+
+    def template(self, name: str) -> Template:
+        """An equation's right side over the elements of tensors with a line."""
+        stack = [name]
+        while stack:
+            here = stack[-1]
+            e = self.system.equations[here]
+            missing = [n for n in e.operands if n not in self.shown and n not in self.templates]
+            if missing and here not in self.templates:
+                stack.extend(missing)
+                continue
+            stack.pop()
+            if here not in self.templates:
+                self.templates[here] = with_elements(self.definitions[here], e.operands, self._value(e))
+        return self.templates[name]
+
+    def _value(self, e: Equation):  # type: ignore[no-untyped-def]
+        def value(name: str, at: At) -> Expr:
+            if name in self.shown:
+                return Element(name, at.index, at.view)
+            return substituted(self.templates[name], at.index)
+
+        return value
+
+
+def is_copy(e: Equation) -> bool:
+    """Whether e is another tensor under a new name."""
+    d = e.definition
+    return d.elementwise and isinstance(d.body, At) and d.body.view is None and d.body.index == d.write
+
+
+def _is_product(d: Definition) -> bool:
+    return bool(d.body.is_Mul) and len(d.accesses) > 1 and d.reduction == "sum" and bool(d.reduced or len(d.write) == 2)
+
+
+@lru_cache(maxsize=4096)
+def _partly_read(d: Definition, shapes: tuple[tuple[Expr, ...], ...]) -> tuple[int, ...]:
+    """The operands that are not simply read at an index inside them."""
+    found = {at.operand for w in d.write for at in w.atoms(At)}
+    for at in d.body.atoms(At):
+        inner = set().union(*(e.atoms(At) for e in at.index))
+        found.update(x.operand for x in inner)
+        sizes = shapes[at.operand]
+        if at.view is not None or inner or not all(within(e, d.extents, n) for e, n in zip(at.index, sizes, strict=True)):
+            found.add(at.operand)
+    return tuple(sorted(found))
+
+
+def _loss_stage(plan: Plan) -> set[str]:
+    """The forward equations after the last one that reads a parameter, on the way to the loss."""
+    system = plan.system
+    if system.loss is None:
+        return set()
+    learned = {n for n, leaf in system.leaves.items() if leaf.kind == "parameter" or n in system.gradients}
+    before: set[str] = set()
+    found = []
+    on_the_way = system.needed_for([system.loss])
+    for e in reversed(list(system)):
+        if e.name not in plan.forward or e.name not in on_the_way:
+            continue
+        if e.name in before or learned.intersection(e.operands) or e.name in system.gradients:
+            before.update(e.operands)
+        else:
+            found.append(e.name)
+    return set(found)
+
+
+def _places(plan: Plan) -> dict[str, int]:
+    names = [*plan.system.leaves, *(n for n in plan.system.equations if n in plan.forward)]
+    backward = [n for n in plan.system.equations if n not in plan.forward]
+    return {name: k for k, name in enumerate([*names, *reversed(backward)])}
+
+
+def _dimensions(system: System) -> set[str]:
+    return {str(s) for leaf in system.leaves.values() for n in leaf.shape for s in n.free_symbols}
+
+
+def _vectors_are_rows(plan: Plan) -> bool:
+    """Whether the graph writes vectors to the left of matrices, and nowhere to their right."""
+    sides = set()
+    for e in plan.system:
+        if e.name in plan.forward:
+            sides |= _sides(e.definition)
+    return sides == {"left"}
+
+
+@lru_cache(maxsize=4096)
+def _sides(d: Definition) -> frozenset[str]:
+    """Where a product of a vector and a matrix has its vector."""
+    ats = d.accesses
+    if not (_is_product(d) and len(ats) == 2 and len(d.write) == 1 and len(d.reduced) == 1):
+        return frozenset()
+    vector = next((at for at in ats if len(at.index) == 1), None)
+    matrix = next((at for at in ats if len(at.index) == 2), None)
+    if vector is None or matrix is None:
+        return frozenset()
+    return frozenset({"left" if matrix.index[0] == vector.index[0] else "right"})
+
+
+def nodes_of(graph: nx.MultiDiGraph) -> dict[str, str]:
+    """node -> its op."""
+    return {str(name): str(op) for name, op in graph.nodes(data="op")}
+
+
