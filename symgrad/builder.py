@@ -142,7 +142,7 @@ def input(name: str, shape: Any, dtype: str = "float") -> Tensor:
 
 
 def parameter(name: str, shape: Any, init: Any = None) -> Tensor:
-    """A tensor that is learned. `init`: a scheme, a number, (scheme, argument); by default its use decides."""
+    """A tensor that is learned. `init`: a scheme, a number or (scheme, argument); by default, by its use."""
     how = {} if init is None else {"init": plain(init)}
     return Tensor("parameter", {"shape": _shape(shape), **how}, name=_given(name))
 
@@ -361,7 +361,7 @@ def _entry(entry: Any) -> Tensor | int | slice | EllipsisType | None:
         pass
     raise GraphError(
         f"{_described(entry)} is no index",
-        hint="integers, slices of integers, None, ... and integer tensors are; sg.where selects by a condition",
+        hint="integers, slices, None, ... and integer tensors are; sg.where selects by a condition",
     )
 
 

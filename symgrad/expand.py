@@ -11,7 +11,7 @@ import sympy as sp
 from sympy import Expr, Integer, Rational
 
 from symgrad.check import check, define_operands
-from symgrad.equations import Equation, Leaf, System, equation
+from symgrad.equations import Leaf, System, equation
 from symgrad.errors import GraphError, ShapeError, SymgradError, raise_all
 from symgrad.graph import LEAVES, operands, path_to_loss, topological
 from symgrad.index.definition import At, Definition
@@ -20,7 +20,11 @@ from symgrad.names import free_name
 from symgrad.ops import OPS
 
 
-def expand(graph: nx.MultiDiGraph) -> System:
+# what a body that cannot be computed with raises, in the ops' formulas and in SymPy
+REFUSALS = (GraphError, ValueError, TypeError, ArithmeticError, NotImplementedError, RecursionError)
+
+
+def expand(graph: nx.MultiDiGraph[Any]) -> System:
     """The equations of a network.
 
     Raises:
@@ -36,7 +40,7 @@ def expand(graph: nx.MultiDiGraph) -> System:
 
 @dataclass
 class _Expansion:
-    graph: nx.MultiDiGraph
+    graph: nx.MultiDiGraph[Any]
     system: System = field(default_factory=System)
     scalars: dict[str, Expr] = field(default_factory=dict)
     faults: list[SymgradError] = field(default_factory=list)
@@ -65,7 +69,7 @@ class _Expansion:
             return
         try:
             self._define(node, op, attrs, sources)
-        except (GraphError, ValueError, TypeError, ArithmeticError, NotImplementedError, RecursionError) as error:
+        except REFUSALS as error:
             self.broken.add(node)
             self.faults.append(self._located(error, node, op, sources))
 
@@ -164,5 +168,3 @@ def _leaf(node: str, attrs: dict[str, Any]) -> Leaf:
 
 def _shape(shape: tuple[Expr, ...]) -> str:
     return str(tuple(sp.sympify(n) for n in shape)).replace("'", "")
-
-

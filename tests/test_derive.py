@@ -293,8 +293,8 @@ WORDS = {
     "abs", "add", "clip", "cos", "divide", "dot", "einsum", "equal", "erf", "exp", "expm1", "gather",
     "greater", "greater_equal", "less", "less_equal", "log", "log1p", "matmul", "max", "maximum",
     "mean", "min", "minimum", "multiply", "negative", "not_equal", "outer", "power", "prod", "reshape",
-    "sigmoid", "sign", "sin", "slice", "softplus", "sqrt", "square", "stack", "subtract", "sum", "take", "tanh",
-    "transpose", "where",
+    "sigmoid", "sign", "sin", "slice", "softplus", "sqrt", "square", "stack", "subtract", "sum", "take",
+    "tanh", "transpose", "where",
 }  # fmt: skip
 
 

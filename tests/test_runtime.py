@@ -24,7 +24,8 @@ from symgrad.emit import runtime
 
 SOURCE = Path(runtime.__file__).read_text(encoding="utf-8")
 
-# A classifier: integer labels and a table lookup, both of known range, an input without the sample axis, and Adam's two states.
+# A classifier: integer labels and a table lookup, both of known range, an input without the sample axis,
+# and Adam's two states.
 CLASSIFIER = """
 DTYPE = np.float64
 INPUTS = {"x": ("int64", ("N",)), "scale": ("float", ()), "t": ("int64", ("N",))}
@@ -470,18 +471,15 @@ def test_ranges_are_checked_even_if_the_shapes_are_known(
         with pytest.raises(classifier.DataError, match=re.escape(message)):
             call(**faulty)
     assert same(own, before)
-    for prepare in (
-        lambda: own.step(**labelled),
-        lambda: own.predict(x=labelled["x"], scale=labelled["scale"]),
-    ):
-        prepare()
-        for predict in (own.predict, lambda **data: classifier.forward(own.params, **data)):
-            for given in (features, faulty):
-                if name == "x":
-                    with pytest.raises(classifier.DataError, match=re.escape(message)):
-                        predict(**given)
-                else:  # labels have no part in a prediction
-                    assert predict(**given)[0].shape == (23, 3)
+    known = {n: labelled[n] for n in ("x", "scale")}
+    for predict in (own.predict, lambda **data: classifier.forward(own.params, **data)):
+        for prepare, given in ((own.step, faulty), (own.predict, features)):
+            prepare(**(labelled if given is faulty else known))
+            if name == "x":
+                with pytest.raises(classifier.DataError, match=re.escape(message)):
+                    predict(**given)
+            else:  # labels have no part in a prediction
+                assert predict(**given)[0].shape == (23, 3)
 
 
 def test_fit_checks_ranges_once(

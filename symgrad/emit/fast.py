@@ -168,7 +168,10 @@ class Binder:
         if call.function == "for":
             return self._loop(call)
         assert call.out is not None
-        arguments = [self._argument(a, inner) for a in call.arguments]
+        whole_numbers = self.code.arrays[call.out.array].dtype == "int64"
+        arguments = [
+            scalar_text(a) if whole_numbers and isinstance(a, Expr) else self._argument(a, inner) for a in call.arguments
+        ]
         out = self._argument(call.out, inner)
         return [self._line(call, arguments, out)]
 

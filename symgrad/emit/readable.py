@@ -62,9 +62,10 @@ class Writer:
     def _view(self, view: View) -> str:
         if view.whole and view.array in self.inlined:
             return self.inlined[view.array]
+        text = view_text(view, len(self.code.arrays[view.array].shape))
         if view.windows:
-            self.helpers.add("sliding_window_view")
-        return view_text(view, len(self.code.arrays[view.array].shape))
+            return "np.lib.stride_tricks." + text
+        return text
 
     def _statement(self, s: Statement) -> list[str]:
         if isinstance(s, For):
@@ -116,7 +117,8 @@ class Writer:
             if helper + "(" in text:
                 self.helpers.add(helper)
         covered = all(
-            n == 1 or any(v.shape[k] == n for v in s.reads.values()) for k, n in enumerate(s.target.shape)
+            n == 1 or any(len(v.shape) >= k and v.shape[-k] == n for v in s.reads.values())
+            for k, n in enumerate(reversed(s.target.shape), 1)
         )
         array = self.code.arrays[s.target.array]
         if s.target.whole and not s.accumulate:
@@ -126,6 +128,8 @@ class Writer:
                 )
             if s.body.is_Symbol and s.reads[s.body].whole:
                 return f"{text}.copy()"
+            if max(len(v.shape) for v in s.reads.values()) < len(array.shape):
+                return f"({text}).reshape{shape_text(array.shape)}"
         return text
 
     def _scatter(self, s: Scatter) -> str:

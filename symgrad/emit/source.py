@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import sympy as sp
 from sympy import Expr, Symbol
 
-from symgrad.index.functions import expm1, log1p, sigmoid, softplus
+from symgrad.index.functions import erfc, expm1, log1p, sigmoid, softplus
 from symgrad.index.text import PRECEDENCE, TextPrinter
 from symgrad.lower.ir import Cut, View
 
@@ -26,7 +26,7 @@ _NUMPY_CALLS: dict[type[Expr], str] = {
     sp.tanh: "np.tanh",
     sp.atan: "np.arctan",
     sp.erf: "_erf",
-    sp.erfc: "_erfc",
+    erfc: "_erfc",
     sigmoid: "_sigmoid",
     softplus: "_softplus",
     sp.Max: "np.maximum",
@@ -149,9 +149,8 @@ def cut_text(cut: Cut | Expr | None) -> str:
         return ":"
     if not isinstance(cut, Cut):
         return size_text(cut)
-    stop = sp.expand(cut.start + cut.step * cut.count)
-    if cut.step > 0:
-        stop = sp.expand(cut.start + cut.step * (cut.count - 1) + 1)
+    beyond = 1 if cut.step > 0 else -1
+    stop = sp.expand(cut.start + cut.step * (cut.count - 1) + beyond)
     first = "" if cut.start == 0 else size_text(cut.start)
     last = "" if cut.step < 0 and stop == -1 else size_text(stop)
     return f"{first}:{last}" + (f":{cut.step}" if cut.step != 1 else "")
@@ -161,7 +160,7 @@ def view_text(view: View, rank: int, name: Callable[[str], str] = lambda array: 
     """The expression that makes the view of an array with `rank` axes."""
     text = name(view.array)
     if view.reshape is not None:
-        text = f"{text}.reshape{shape_text(view.reshape)}"
+        text = f"{text}.reshape{shape_text(view.reshape) if view.reshape else '(())'}"
         rank = len(view.reshape)
     if view.windows:
         sizes = ", ".join(size_text(size) for _, size in view.windows)

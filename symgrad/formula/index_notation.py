@@ -90,9 +90,10 @@ def index_line(
     atoms: Mapping[str, Atom],
     order: Mapping[str, int],
     function_letter: Callable[[int], Atom],
+    of: Callable[[Atom], Atom] = lambda atom: atom,
 ) -> tuple[Atom, Node]:
-    """(the symbol with its index, the value there)."""
+    """(`of` the symbol with its index, the value there)."""
     names, _ = name_indices(heads, shape, body, letters)
     converter = IndexConverter(names, heads, atoms, order, function_letter)
     value = converter.convert(body).node
-    return converter.element(symbol, heads), value
+    return of(converter.element(symbol, heads)), value

@@ -21,7 +21,7 @@ from symgrad.formula.notation import (
     Atom,
     Node,
     Transposed,
-    children,
+    count,
     product,
     reduced,
     transposed,
@@ -310,23 +310,10 @@ class _Chain:
             turned = transposed(self._turned((columns, rows), factors))
         except NoMatrixForm:
             return straight
-        return turned if _turns(turned) < _turns(straight) else straight
+        return turned if count(turned, Transposed) < count(straight, Transposed) else straight
 
     def _turned(self, order: tuple[Symbol, Symbol], factors: Sequence[Expr]) -> Node:
         value = self._matrix(order).factor(sp.Mul(*factors))
         if len(value.axes) != 2:
             raise NoMatrixForm
         return value.node
-
-
-def _turns(node: Node) -> int:
-    count, stack = 0, [node]
-    while stack:
-        here = stack.pop()
-        count += isinstance(here, Transposed)
-        stack.extend(children(here))
-    return count
-
-
-
-

@@ -20,7 +20,7 @@ Build products, quotients and sums with the functions below: they flatten, and m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sympy as sp
@@ -196,6 +196,8 @@ def total(terms: Sequence[Node]) -> Node:
     flat: list[tuple[bool, Node]] = []
     for term in terms:
         flat += term.terms if isinstance(term, Sum) else [(False, term)]
+    if flat[0][0] and not all(negative for negative, _ in flat):
+        flat.sort(key=lambda term: term[0])
     return flat[0][1] if len(flat) == 1 and not flat[0][0] else Sum(tuple(flat))
 
 
@@ -230,11 +232,20 @@ def children(node: Node) -> tuple[Node, ...]:
     return tuple(part for part in parts if isinstance(part, Node))
 
 
-def weight(node: Node) -> int:
-    """How many symbols a reader meets."""
-    count, stack = 0, [node]
+def nodes(node: Node) -> Iterator[Node]:
+    """The node and all that is in it."""
+    stack = [node]
     while stack:
         here = stack.pop()
-        count += isinstance(here, Atom)
+        yield here
         stack.extend(children(here))
-    return count
+
+
+def weight(node: Node) -> int:
+    """How many symbols a reader meets."""
+    return count(node, Atom)
+
+
+def count(node: Node, kind: type[Node]) -> int:
+    """How many nodes of this kind occur."""
+    return sum(isinstance(here, kind) for here in nodes(node))

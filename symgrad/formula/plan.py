@@ -8,7 +8,7 @@ rest is written out where it is used, as long as that stays short.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -27,7 +27,7 @@ from symgrad.formula.indexed import (
 )
 from symgrad.formula.letters import Letters
 from symgrad.formula.matrix import Form, Operand, Setting, form
-from symgrad.formula.notation import Atom, Constant, Product, Transposed, weight
+from symgrad.formula.notation import Atom, Constant, Product, Reduce, Transposed, count, weight
 from symgrad.formula.scalar import NoMatrixForm
 from symgrad.formula.symbols import Symbols
 from symgrad.index.bounds import within
@@ -119,7 +119,7 @@ class Plan:
                 self.uses[name] = self.uses.get(name, 0) + times * max(reads, 1)
                 if _is_product(e.definition) or (copy and e.name in self.multiplied):
                     self.multiplied.add(name)
-                if e.definition.reduced or (copy and e.name in self.summed):
+                if _is_matrix_reduction(e.definition, self._shapes(e)) or (copy and e.name in self.summed):
                     self.summed.add(name)
 
     # decisions, operands first
@@ -158,9 +158,11 @@ class Plan:
         found: set[str] = set()
         for e in self.system:
             if e.name in self.needed:
-                shapes = tuple(tuple(self.system.shape(name)) for name in e.operands)
-                found.update(e.operands[k] for k in _partly_read(e.definition, shapes))
+                found.update(e.operands[k] for k in _partly_read(e.definition, self._shapes(e)))
         return found
+
+    def _shapes(self, e: Equation) -> tuple[tuple[Expr, ...], ...]:
+        return tuple(tuple(self.system.shape(name)) for name in e.operands)
 
     def _deserves_line(self, e: Equation, unsuitable: bool) -> bool:
         if e.name in self.system.gradients.values() or e.name == self.system.loss:
@@ -208,7 +210,8 @@ class Plan:
         return e.adjoint_of is not None and e.name not in self.symbols.adjoints
 
     def _reduces(self, e: Equation) -> bool:
-        return self.forms[e.name] is None and self.template(e.name)[1].has(Reduction)
+        own = self.forms[e.name]
+        return self.template(e.name)[1].has(Reduction) if own is None else count(own.node, Reduce) > 0
 
     # index notation
 
@@ -224,10 +227,10 @@ class Plan:
                 continue
             stack.pop()
             if here not in self.templates:
-                self.templates[here] = with_elements(self.definitions[here], e.operands, self._value(e))
+                self.templates[here] = with_elements(self.definitions[here], e.operands, self._value())
         return self.templates[name]
 
-    def _value(self, e: Equation):  # type: ignore[no-untyped-def]
+    def _value(self) -> Callable[[str, At], Expr]:
         def value(name: str, at: At) -> Expr:
             if name in self.shown:
                 return Element(name, at.index, at.view)
@@ -242,8 +245,25 @@ def is_copy(e: Equation) -> bool:
     return d.elementwise and isinstance(d.body, At) and d.body.view is None and d.body.index == d.write
 
 
+@lru_cache(maxsize=4096)
 def _is_product(d: Definition) -> bool:
-    return bool(d.body.is_Mul) and len(d.accesses) > 1 and d.reduction == "sum" and bool(d.reduced or len(d.write) == 2)
+    """A matrix product, or an outer product of vectors."""
+    if not (d.body.is_Mul and len(d.accesses) > 1 and d.reduction == "sum"):
+        return False
+    return bool(d.reduced) or (len(d.write) == 2 and all(len(at.index) < 2 for at in d.accesses))
+
+
+@lru_cache(maxsize=4096)
+def _is_matrix_reduction(d: Definition, shapes: tuple[tuple[Expr, ...], ...]) -> bool:
+    """Whether a sum or maximum has matrix notation, given that its operands have symbols."""
+    if not d.reduced:
+        return False
+    letter = Atom("X", "X")
+    operands = [Operand(Form(letter, tuple(range(len(s)))), s, (k,), True) for k, s in enumerate(shapes)]
+    try:
+        return form(d, operands, Setting(Letters(), False, lambda number: letter, len(shapes))) is not None
+    except NoMatrixForm:
+        return False
 
 
 @lru_cache(maxsize=4096)

@@ -62,7 +62,7 @@ def constant(value: Expr) -> tuple[str, int]:
         return rf"\frac{{{constant(above)[0]}}}{{{constant(below)[0]}}}", POWER
     if value.is_Mul:
         numbers_first = sorted(value.args, key=lambda f: (not f.is_Number, sp.default_sort_key(f)))
-        return r" \, ".join(_tight(n.Constant(f), POWER) for f in numbers_first), PRODUCT
+        return _side_by_side([_tight(n.Constant(f), POWER) for f in numbers_first]), PRODUCT
     return _constant_atom(value)
 
 
@@ -99,14 +99,19 @@ def _scaled(node: n.Scaled) -> tuple[str, int]:
         above, below = sp.fraction(node.value)
         top, bottom = n.scaled(above, node.body.above), n.scaled(below, node.body.below)
         return _quotient(n.Quotient(top, bottom, "/"))
-    return rf"{_tight(n.Constant(node.value), SCALED)} \, {_tight(node.body, REDUCE)}", SCALED
+    return _side_by_side([_tight(n.Constant(node.value), SCALED), _tight(node.body, REDUCE)]), SCALED
 
 
 def _product(node: n.Product) -> tuple[str, int]:
     *front, last = node.factors
     level = REDUCE if isinstance(last, n.Reduce) else POWER
-    written = r" \, ".join([*(_tight(f, POWER) for f in front), _tight(last, level)])
+    written = _side_by_side([*(_tight(f, POWER) for f in front), _tight(last, level)])
     return written, REDUCE if level == REDUCE else PRODUCT
+
+
+def _side_by_side(factors: list[str]) -> str:
+    """A product; words need a thin space between them, letters don't."""
+    return (r" \, " if any(r"\mathrm" in f for f in factors) else " ").join(factors)
 
 
 def _hadamard(node: n.Hadamard) -> tuple[str, int]:

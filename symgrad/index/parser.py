@@ -1,6 +1,6 @@
 """Formula text to definitions, without evaluating anything.
 
-    program   = equation (newline | ";") ...          the last one is the op's value, earlier ones are its parts
+    program   = equation (newline | ";") ...          the last one is the op's value, earlier ones its parts
     equation  = NAME "[" target, ... "]" "=" expr
     target    = index | index ":" extent              the extent may be left out where an operand tells it
     expr      = numbers, + - * / **, comparisons, and/or/not, FUNCTIONS, pi
@@ -270,7 +270,7 @@ class _Reader:
 
     def checked(self, node: ast.expr, function: Callable[..., Expr], arguments: Sequence[Expr]) -> Expr:
         """function(*arguments), refused like text that says so."""
-        result = self._power(node, *arguments) if function is sp.Pow else function(*arguments)
+        result: Expr = self._power(node, *arguments) if function is sp.Pow else function(*arguments)
         if isinstance(result, Expr):
             self._check_number(node, result)
         return result
@@ -315,14 +315,13 @@ class _Reader:
             return self._access(node, node.id, [], None)
         if node.id in CONSTANTS:
             return CONSTANTS[node.id]
-        if node.id in known:
-            return dimension(node.id)
-        if node.id in self.operands:
+        if node.id in self.operands and node.id not in known:
             rank = len(self.operands[node.id].shape)
             self.refuse(node, f"{node.id!r} has {rank} axes and stands here without indices")
-        self.refuse(
-            node, f"{node.id!r} is neither an index nor an operand", nearest(node.id, [*self.loops, *self.operands])
-        )
+        if node.id not in known:
+            hint = nearest(node.id, [*self.loops, *self.operands])
+            self.refuse(node, f"{node.id!r} is neither an index nor an operand", hint)
+        return dimension(node.id)
 
     def _dimensions(self) -> set[str]:
         shapes = (operand.shape for operand in self.operands.values())
@@ -330,7 +329,7 @@ class _Reader:
 
     def _unaryop(self, node: ast.UnaryOp) -> Expr:
         if isinstance(node.op, ast.Not):
-            return sp.Not(truth(self.value(node.operand)))
+            return sp.Not(self._truth(node.operand))
         if isinstance(node.op, ast.Invert):
             self.refuse(node, "~ has no place in a formula", "write not")
         operand = self.number(node.operand)
@@ -353,7 +352,7 @@ class _Reader:
             self.refuse(node, "// divides sizes by positive sizes only")
         return sp.floor(left / right)
 
-    def _power(self, node: ast.BinOp, base: Expr, power: Expr) -> Expr:
+    def _power(self, node: ast.expr, base: Expr, power: Expr) -> Expr:
         if power.is_number and abs(power) > 10_000:
             self.refuse(node, f"the exponent {power} is too large")
         if base.is_negative and base.is_number and not power.is_integer:
@@ -365,7 +364,7 @@ class _Reader:
         return base**power
 
     def _compare(self, node: ast.Compare) -> Expr:
-        values = [self.number(node.left), *map(self.number, node.comparators)]
+        values = [self._compared(side) for side in (node.left, *node.comparators)]
         parts = []
         for operator, left, right in zip(node.ops, values, values[1:], strict=False):
             if type(operator) not in _COMPARISONS:
@@ -373,8 +372,20 @@ class _Reader:
             parts.append(_COMPARISONS[type(operator)](left, right))
         return sp.And(*parts)
 
+    def _compared(self, node: ast.expr) -> Expr:
+        """One side of a comparison. SymPy cannot solve for a choice there."""
+        value = self.number(node)
+        if value.has(sp.Piecewise):
+            hint = "give it an equation of its own: C[i] = where(...); Y[i] = C[i] > 0"
+            self.refuse(node, "where(...) has no place in a condition", hint)
+        return value
+
+    def _truth(self, node: ast.expr) -> Expr:
+        value = self.value(node)
+        return value if is_condition(value) else truth(self._compared(node))
+
     def _boolop(self, node: ast.BoolOp) -> Expr:
-        parts = [truth(self.value(v)) for v in node.values]
+        parts = [self._truth(v) for v in node.values]
         return sp.And(*parts) if isinstance(node.op, ast.And) else sp.Or(*parts)
 
     def _call(self, node: ast.Call) -> Expr:
@@ -386,12 +397,16 @@ class _Reader:
         if name in REDUCTIONS:
             return self._reduction(node, name)
         if name not in FUNCTIONS:
-            self.refuse(node, f"{name!r} is no function of the formula language", nearest(name, FUNCTIONS) or _functions_hint())
+            self.refuse(
+                node,
+                f"{name!r} is no function of the formula language",
+                nearest(name, FUNCTIONS) or _functions_hint(),
+            )
         count, function = FUNCTIONS[name]
         if len(node.args) != count:
             self.refuse(node, f"{name} takes {count} argument{'s' * (count > 1)}, got {len(node.args)}")
         if name == "where":
-            return function(self.value(node.args[0]), *map(self.number, node.args[1:]))
+            return function(self._truth(node.args[0]), *map(self.number, node.args[1:]))
         return function(*map(self.number, node.args))
 
     def _len(self, node: ast.Call) -> Expr:
@@ -433,7 +448,11 @@ class _Reader:
     def _subscript(self, node: ast.Subscript) -> Expr:
         view = None
         base = node.value
-        if isinstance(base, ast.Call) and isinstance(base.func, ast.Attribute) and base.func.attr == "reshape":
+        if (
+            isinstance(base, ast.Call)
+            and isinstance(base.func, ast.Attribute)
+            and base.func.attr == "reshape"
+        ):
             if base.keywords:
                 self.refuse(node, "reshape takes sizes only")
             view = tuple(map(self.extent, base.args))
@@ -455,7 +474,11 @@ class _Reader:
             axes = shape[: max(0, len(shape) - len(index))]
             if len(axes) > len(self.leading):
                 hint = 'the left side has "..." too, and X.reshape(...) none'
-                self.refuse(node, f'"..." stands for {len(axes)} axes of {name} that the left side does not have', hint)
+                self.refuse(
+                    node,
+                    f'"..." stands for {len(axes)} axes of {name} that the left side does not have',
+                    hint,
+                )
             leading = self._broadcast(axes)
         if len(index) + len(leading) != len(shape):
             raise ShapeError(
@@ -485,7 +508,10 @@ class _Reader:
             return value
         symbols = [s for s in value.free_symbols if str(s) in self.loops]
         if value.has(At) or not value.is_integer or any(value.diff(s).has(*symbols) for s in symbols):
-            self.refuse(node, "an index is affine in the indices (such as 2*i + p), or an element of an integer tensor")
+            self.refuse(
+                node,
+                "an index is affine in the indices (such as 2*i + p), or an element of an integer tensor",
+            )
         if any(abs(n) > MAX_EXTENT for n in value.atoms(Integer)):
             self.refuse(node, "the index does not fit int64")
         return value
@@ -621,7 +647,12 @@ class _Equation:
         if node.id in bound:
             return
         if node.id in self.operands:
-            _refuse(self.text, node, f"{node.id!r} names an operand and an index", "use another name for the index")
+            _refuse(
+                self.text,
+                node,
+                f"{node.id!r} names an operand and an index",
+                "use another name for the index",
+            )
         if node.id in self._loops:
             _refuse(self.text, node, f"the index {node.id!r} stands twice on the left")
         self._loops[node.id] = extent
@@ -638,7 +669,8 @@ class _Equation:
                 name = str(e)
                 if not e.is_Symbol or name not in self._loops or name in declared:
                     continue
-                where = f"{names[at.operand]} has shape {_shape(at.sizes(shapes[at.operand]))}, {name} = {n} on axis {axis}"
+                shape = _shape(at.sizes(shapes[at.operand]))
+                where = f"{names[at.operand]} has shape {shape}, {name} = {n} on axis {axis}"
                 if name in told and told[name][0] != n:
                     raise ShapeError(
                         f"index {name} differs between operands", details=[told[name][1], where], hint=None
@@ -669,7 +701,9 @@ class _Equation:
                 top = top.subs(s, extent - 1 if e.coeff(s).is_positive else 0)
         self._loops[str(unknown[0])] = sp.floor((n - 1 - top) / step) + 1
 
-    def _emit(self, value: Expr, write: Sequence[ast.expr | Symbol], extents: Sequence[Expr | None]) -> list[Part]:
+    def _emit(
+        self, value: Expr, write: Sequence[ast.expr | Symbol], extents: Sequence[Expr | None]
+    ) -> list[Part]:
         parts: list[Part] = []
         target = [w if isinstance(w, Symbol) else self.reader.index(w) for w in write]
         shape = [
@@ -689,7 +723,9 @@ class _Equation:
             name = free_name(f"{self.target}_{reduction.kind}{len(parts) or ''}", self.operands)
             parts += self._reduced(name, out, sizes, body, reduction.kind, [*free, *reduction.names])
             replaced[reduction.marker] = self._reference(name, out, sizes)
-        parts.append(self._part(self.target, target, shape, value.xreplace(replaced), "sum", list(self._outer())))
+        parts.append(
+            self._part(self.target, target, shape, value.xreplace(replaced), "sum", list(self._outer()))
+        )
         return parts
 
     def _is_free(self, name: str, reduction: _Reduction) -> bool:
@@ -707,7 +743,13 @@ class _Equation:
         return extent
 
     def _reduced(
-        self, name: str, out: Sequence[Expr], shape: Sequence[Expr], body: Expr, kind: str, loops: Sequence[str]
+        self,
+        name: str,
+        out: Sequence[Expr],
+        shape: Sequence[Expr],
+        body: Expr,
+        kind: str,
+        loops: Sequence[str],
     ) -> list[Part]:
         if kind == "sum" or isinstance(body, At):
             return [self._part(name, out, shape, body, kind, loops)]
@@ -721,22 +763,21 @@ class _Equation:
         return At(self.reader.numbers.setdefault(name, len(self.reader.numbers)), out)
 
     def _part(
-        self, name: str, out: Sequence[Expr], shape: Sequence[Expr], body: Expr, kind: str, loops: Sequence[str]
+        self,
+        name: str,
+        out: Sequence[Expr],
+        shape: Sequence[Expr],
+        body: Expr,
+        kind: str,
+        loops: Sequence[str],
     ) -> Part:
         pairs = [(index_symbol(n), self._loops[n]) for n in loops]
         names = {number: operand for operand, number in self.reader.numbers.items()}
         used = sorted({at.operand for e in (body, *out) for at in e.atoms(At)})
         place = {number: k for k, number in enumerate(used)}
-        body, *out = (_renumbered(e, place) for e in (_without_choices(stable(body)), *out))
+        body, *out = (_renumbered(e, place) for e in (stable(body), *out))
         boolean = self.boolean and name == self.target
         return Part(name, define(pairs, shape, out, body, kind), tuple(names[k] for k in used), boolean)
-
-
-def _without_choices(body: Expr) -> Expr:
-    """Conditions in and, or and not only: SymPy writes a condition on a Piecewise as an if-then-else."""
-    if not body.has(sp.ITE):
-        return body
-    return body.replace(sp.ITE, lambda c, yes, no: sp.Or(sp.And(c, yes), sp.And(sp.Not(c), no)))
 
 
 def _renumbered(expr: Expr, place: Mapping[int, int]) -> Expr:
@@ -766,7 +807,7 @@ def _functions_hint() -> str:
 
 
 def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
-    """The shape that NumPy broadcasting gives; a named dimension fits itself and 1 only. Raises ShapeError."""
+    """The shape that NumPy broadcasting gives; a named size fits itself and 1 only. Raises ShapeError."""
     rank = max(map(len, shapes), default=0)
     result = [Integer(1)] * rank
     for shape in shapes:

@@ -110,7 +110,7 @@ class TextPrinter:
         return f"{self._tight(base, 'atom')}**{self._tight(power, 'power')}", PRECEDENCE["power"]
 
     def _floor(self, expr: Expr) -> tuple[str, int]:
-        above, below = sp.fraction(expr.args[0])
+        above, below = sp.fraction(sp.together(expr.args[0]))
         return f"{self._tight(above, 'atom')}//{self._tight(below, 'atom')}", PRECEDENCE["product"]
 
     def _piecewise(self, expr: Expr) -> tuple[str, int]:

@@ -171,10 +171,21 @@ class _Job:
 
     def _viewable(self, at: At) -> At:
         """The access itself, or one to a gathered copy where no view gives it."""
+        at = self._contiguous(at)
         axes = loops_of(at, self.extents)
         if view_of(self.arrays[at.operand], at, axes, self.extents):
             return at
         return self._gathered(at)
+
+    def _contiguous(self, at: At) -> At:
+        """The access to a copy, where it reshapes what does not lie row after row."""
+        array = self.arrays[at.operand]
+        if at.view is None or array.alias is None:
+            return at
+        copy = self.lowering.array(f"{array.name}_copy", array.shape, array.dtype)
+        x = sp.Symbol("a0", real=True)
+        self._emit(Map(whole(copy), x, {x: whole(array)}))
+        return At(self._number(copy, at.index).operand, at.index, at.view)
 
     def _plain(self, at: At) -> At:
         """An access that is a view and stays inside: gathered or padded where it has to be."""
@@ -255,12 +266,26 @@ class _Job:
         outer = dict(self.extents)
         change = {i: i + low for i, (low, _) in box.items()}
         self.extents.update({i: count for i, (_, count) in box.items()})
-        cuts = tuple(Cut(box[i][0], box[i][1]) if i in box else None for i in axes)
-        shape = tuple(self._size(i) for i in axes)
-        part = replace(target, index=cuts, shape=shape) if box else target
-        assert target.whole or not box
-        self._map(part, axes, map_accesses(term.xreplace(change), self._expanded), accumulate)
+        part = replace(target, index=self._narrowed(target, axes, box), shape=tuple(map(self._size, axes)))
+        self._map(part if box else target, axes, map_accesses(term.xreplace(change), self._expanded), accumulate)
         self.extents = outer
+
+    def _narrowed(
+        self, target: View, axes: Sequence[Symbol], box: Mapping[Symbol, tuple[Expr, Expr]]
+    ) -> tuple[Cut | Expr | None, ...]:
+        """The target's index with the axes of the box cut further."""
+        loops = iter(axes)
+        entries: list[Cut | Expr | None] = []
+        for entry in target.index or (None,) * len(axes):
+            if isinstance(entry, Expr):
+                entries.append(entry)
+                continue
+            loop = next(loops)
+            if loop in box:
+                low, count = box[loop]
+                entry = Cut(low, count) if entry is None else Cut(entry.start + entry.step * low, count, entry.step)
+            entries.append(entry)
+        return tuple(entries)
 
     def _expanded(self, at: At) -> At:
         return At(at.operand, [sp.expand(e) for e in at.index], at.view)
@@ -515,10 +540,16 @@ class _Job:
             raise EmitError(f"a {d.reduction} into computed positions is not supported", node=self.e.name)
         target = self._result()
         self._emit(Fill(whole(target), ZERO))
-        if any(w.has(At) for w in d.write):
+        if self._needs_index_arrays():
             self._scatter_add(target)
         else:
             self._strided(target)
+
+    def _needs_index_arrays(self) -> bool:
+        """Whether strided parts of the target do not do: an index from data, or one loop on two axes."""
+        d = self.e.definition
+        shared = any(sum(w.has(i) for w in d.write) > 1 for i, _ in d.loops)
+        return shared or any(w.has(At) for w in d.write)
 
     def _scatter_add(self, target: Array) -> None:
         d = self.e.definition
@@ -568,8 +599,7 @@ class _Job:
             loops = [i for i in loops_of(w, self.extents) if i not in chosen]
             if loops:
                 chosen.append(max(loops, key=lambda i: (not self._size(i).is_Integer, _estimate(self._size(i)))))
-        shared = [i for i in chosen if sum(w.has(i) for w in self.e.definition.write) > 1]
-        return [i for i in chosen if i not in shared]
+        return chosen
 
     def _written(self, w: Expr, _size: Expr, axis_size: Expr) -> Cut | Expr | None:
         loops = loops_of(w, self.extents)

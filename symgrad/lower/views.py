@@ -80,11 +80,13 @@ def _window(
     """(position loop, offset loop, window size, cut of the positions, cut of the window)."""
     inner, outer = sorted(loops, key=lambda i: (not extents[i].is_Integer, extents[i].is_Integer and extents[i], str(i)))
     gap, stride = e.coeff(inner), e.coeff(outer)
-    if not (gap.is_positive and stride.is_positive):
+    if not stride.is_positive:
         return None
-    start = e.xreplace({inner: ZERO, outer: ZERO})
-    size = gap * (extents[inner] - 1) + 1
-    inner_cut = None if gap == 1 else Cut(ZERO, extents[inner], int(gap))
+    last = extents[inner] - 1
+    start = sp.expand(e.xreplace({inner: ZERO if gap.is_positive else last, outer: ZERO}))
+    size = abs(gap) * last + 1
+    first = ZERO if gap.is_positive else size - 1
+    inner_cut = None if gap == 1 else Cut(first, extents[inner], int(gap))
     return outer, inner, size, Cut(start, extents[outer], int(stride)), inner_cut
 
 

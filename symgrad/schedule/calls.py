@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import sympy as sp
 from sympy import Expr, Integer, Symbol
 
-from symgrad.index.functions import expm1, is_condition, log1p, sigmoid, softplus
+from symgrad.index.functions import erfc, expm1, is_condition, log1p, sigmoid, softplus
 from symgrad.lower.ir import (
     Array,
     Code,
@@ -73,7 +73,7 @@ _UNARY: dict[type[Expr], str] = {
     sp.tanh: "tanh",
     sp.atan: "arctan",
     sp.erf: "_erf",
-    sp.erfc: "_erfc",
+    erfc: "_erfc",
 }
 _COMPARISONS: dict[type[Expr], str] = {
     sp.Eq: "equal",
@@ -154,6 +154,8 @@ class _Body:
         self.code, self.statement = code, statement
         self.made: list[Call] = []
         self.known: dict[Expr, Argument] = dict(statement.reads)
+        target = code.arrays[statement.target.array]
+        self.number_type = "int64" if target.dtype == "int64" else "float"
         self.boolean: set[str] = {a.name for a in code.arrays.values() if a.dtype == "bool"}
 
     def calls(self) -> list[Call]:
@@ -227,7 +229,8 @@ class _Body:
     def _call(self, function: str, *arguments: Argument, boolean: bool = False) -> View:
         s = self.statement
         name = free_name(f"{s.target.array}_t1", self.code.arrays)
-        made = Array(name, self._shape(*arguments), "bool" if boolean else "float", temporary=True)
+        dtype = "bool" if boolean else self.number_type
+        made = Array(name, self._shape(*arguments), dtype, temporary=True)
         self.code.arrays[name] = made
         if boolean:
             self.boolean.add(name)

@@ -17,7 +17,7 @@ from sympy import Expr
 from symgrad.equations import Equation, System
 from symgrad.errors import VerifyError
 from symgrad.index.definition import At
-from symgrad.index.functions import Defined
+from symgrad.index.functions import expm1, log1p, sigmoid, softplus
 from symgrad.verify.numbers import Array
 from symgrad.verify.reference import Evaluation, Trace
 
@@ -27,18 +27,8 @@ PRECISE_STEP = "1e-20"
 COMPLEX_STEP = 1e-30
 CENTRAL_STEP = 1e-3
 _ANALYTIC = (
-    sp.Add,
-    sp.Mul,
-    sp.Pow,
-    sp.exp,
-    sp.log,
-    sp.sin,
-    sp.cos,
-    sp.tan,
-    sp.sinh,
-    sp.cosh,
-    sp.tanh,
-    sp.atan,
+    *(sp.Add, sp.Mul, sp.Pow, sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.sinh, sp.cosh, sp.tanh, sp.atan),
+    *(expm1, log1p, sigmoid, softplus),
 )
 
 
@@ -152,7 +142,7 @@ def _analytic_body(body: Expr, active: set[int]) -> bool:
             if any(_reads(condition, active) for _, condition in expr.args):
                 return False
             stack += [value for value, _ in expr.args]
-        elif isinstance(expr, (*_ANALYTIC, Defined)):
+        elif isinstance(expr, _ANALYTIC):
             stack += expr.args
         else:
             return False

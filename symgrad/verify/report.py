@@ -15,6 +15,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from symgrad import pipeline
 from symgrad.equations import System
 from symgrad.errors import VerifyError, nearest
 from symgrad.expand import expand
@@ -173,12 +174,10 @@ def verify(
         VerifyError: there is no loss, a name in `wrt` is unknown, given data does not fit, or the loss is not
             finite at the point.
     """
-    from symgrad.pipeline import derive, emit
-
     system = expand(graph)
     names = _targets(system, wrt)
     values = draw_point(system, dims, seed, {**(inputs or {}), **(params or {})})
-    module = emit(derive(graph, wrt=names), dtype="float64", style=style).load()
+    module = pipeline.emit(pipeline.derive(graph, wrt=names), dtype="float64", style=style).load()
 
     def gradients(point: dict[str, Array]) -> tuple[Any, Mapping[str, Array]]:
         learned = {n: v for n, v in point.items() if system.leaves[n].kind == "parameter"}
