@@ -28,9 +28,8 @@ from symgrad.errors import (
 )
 from symgrad.files import load_graph, save_graph
 from symgrad.ops import OPS, register
-
-# derive, emit and verify join here. Where a function has the name of a module (graph, check), import the
-# module before binding the function: a later first import of the module would take the name over.
+from symgrad.pipeline import derive, emit
+from symgrad.verify import verify
 
 __version__ = "0.1.0"
 

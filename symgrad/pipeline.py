@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import networkx as nx
 
@@ -11,6 +11,7 @@ from symgrad.emit import Program, Request, emit_module, in_order
 from symgrad.equations import System
 from symgrad.errors import EmitError, nearest
 from symgrad.expand import expand
+from symgrad.formula import Comments, Derivation
 from symgrad.optimizers import optimizer_named
 from symgrad.simplify import (
     fold_constants,
@@ -34,28 +35,47 @@ def simplify(system: System, keep: Sequence[str] = ()) -> System:
     return fuse_elementwise(system, keep)
 
 
-def compile_system(
-    forward: System,
-    wrt: Sequence[str],
-    optimizer: str,
-    dtype: str,
-    style: str,
-    title: str,
-    describe: Callable[[System], tuple[str, Mapping[str, str]]],
-) -> Program:
-    """forward -> stable -> derived -> simplified -> lowered -> scheduled -> printed.
+def derive(
+    graph: nx.MultiDiGraph, wrt: Sequence[str] | None = None, of: str | None = None, seed: str | None = None
+) -> Derivation:
+    """The gradients of the loss (or of the tensor `of`) by the tensors `wrt`, by default all parameters.
 
-    `describe` gives the docstring and a comment per equation, for the simplified system.
+    Where `of` has axes, `seed` names a new input of its shape that multiplies it: the vector-Jacobian
+    product. The result's `graph` is a network again, which can be derived again.
+
+    Raises:
+        GraphError and its kinds: the graph is no well-formed network.
+        DeriveError: there is no scalar, or it does not depend on one of `wrt`.
+    """
+    forward = expand(graph)
+    return Derivation(graph, forward, derive_system(forward, of=of, wrt=wrt, seed=seed))
+
+
+def emit(
+    derivation: Derivation, optimizer: str = "adam", dtype: str = "float32", style: str = "fast", title: str = ""
+) -> Program:
+    """The derivation as a program that needs only NumPy.
+
+    Args:
+        optimizer: sgd, momentum, nesterov, rmsprop, adagrad, adam or adamw.
+        dtype: float32 or float64.
+        style: "fast" works in planned memory, "readable" is the textbook version of the same statements.
+        title: the first line of the program's docstring.
+
+    Raises EmitError for an unknown option, or a network that cannot be a program.
     """
     for what, value, known in (("style", style, STYLES), ("dtype", dtype, DTYPES)):
         if value not in known:
             raise EmitError(f"unknown {what} {value!r}", hint=nearest(str(value), known) or "one of " + ", ".join(known))
-    if forward.loss is None:
-        raise EmitError("the graph names no loss, so there is nothing to train", hint='sg.graph(loss)')
+    update = optimizer_named(optimizer)
+    forward = derivation.forward
+    if forward.loss is None or derivation.system.loss != forward.loss:
+        raise EmitError("only the gradients of the graph's loss make a training program", hint="sg.graph(loss)")
     stable = stabilise(fold_constants(forward))
-    derived = derive_system(stable, wrt=wrt)
+    derived = derive_system(stable, wrt=list(derivation))
     keep = [e.name for e in forward if e.name == e.origin] if style == "readable" else []
     system = in_order(simplify(derived, keep), forward.loss)
-    description, comments = describe(system)
-    request = Request(forward, system, optimizer_named(optimizer), dtype, style, title, description, comments, forward.loss)
-    return emit_module(request)
+    comments = Comments(system)
+    notes = {e.name: comments(e.name) for e in system if e.adjoint_of or style == "fast"}
+    described = title or f"Training code of the network with the loss {forward.loss!r}"
+    return emit_module(Request(forward, system, update, dtype, style, described, str(derivation), notes, forward.loss))

@@ -58,10 +58,9 @@ class Comments:
             heads,
             e.shape,
             body,
-            self.setting.letters,
             self.symbols.atoms,
             self.order,
-            self.setting.function_letter,
+            self.setting,
         )
         return f"{text(left)} = {text(right)}"
 

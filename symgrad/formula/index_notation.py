@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.formula.indexed import Element, Reduction, name_indices, positions
-from symgrad.formula.letters import Letters
+from symgrad.formula.matrix import Setting
 from symgrad.formula.notation import Atom, Node, reduced
 from symgrad.formula.render_latex import latex
 from symgrad.formula.render_text import text
@@ -25,9 +26,10 @@ class IndexConverter(Converter):
         heads: Sequence[Symbol],
         atoms: Mapping[str, Atom],
         order: Mapping[str, int],
-        function_letter: Callable[[int], Atom],
+        setting: Setting,
     ) -> None:
-        super().__init__(function_letter, matrix=False)
+        super().__init__(setting.function_letter, matrix=False)
+        self.first_adjoint = setting.first_adjoint
         self.names, self.atoms, self.order = names, atoms, order
         self.place = {head: k for k, head in enumerate(heads)}
 
@@ -47,10 +49,17 @@ class IndexConverter(Converter):
         if not index:
             return atom
         nodes = [self.convert(e).node for e in index]
-        written = ",".join(_close(text(node)) for node in nodes)
+        written = ",".join(close(text(node)) for node in nodes)
         below = ",".join(latex(node) for node in nodes)
         base = f"{{{atom.latex}}}" if "_" in atom.latex or "^" in atom.latex else atom.latex
         return Atom(f"{atom.text}[{written}]", f"{base}_{{{below}}}")
+
+    def relation_side(self, expr: Expr) -> Value:
+        """Index expressions are written close."""
+        value = self.convert(expr)
+        if expr.has(Element, Reduction) or not expr.free_symbols & self.names.keys():
+            return value
+        return Value(Atom(close(text(value.node)), latex(value.node)))
 
     def symbol(self, expr: Symbol) -> Node:
         if expr in self.names:
@@ -62,18 +71,20 @@ class IndexConverter(Converter):
 
     def factor_key(self, expr: Expr) -> tuple[object, ...]:
         first = min((self.place[s] for s in expr.free_symbols if s in self.place), default=len(self.place))
-        return expr.has(Reduction), first, positions(expr, self.order), self._indices(expr)
+        places = positions(expr, self.order)
+        backward = any(place >= self.first_adjoint for place in places)
+        return expr.has(Reduction), first, not backward, places, self._indices(expr)
 
     def _indices(self, expr: Expr) -> str:
         """What tells expressions apart that read the same tensors."""
         return str(expr.xreplace({s: Symbol(name) for s, name in self.names.items()}))
 
 
-def _close(index: str) -> str:
+def close(index: str) -> str:
     """An index without the blanks of a formula: 2h+p."""
     for sign in "+−":
         index = index.replace(f" {sign} ", sign)
-    return index
+    return re.sub(r"(\d) (?=[a-z])", r"\1", index)
 
 
 def _reshaped(atom: Atom, view: Sequence[Expr]) -> Atom:
@@ -86,14 +97,13 @@ def index_line(
     heads: Sequence[Symbol],
     shape: Sequence[Expr],
     body: Expr,
-    letters: Letters,
     atoms: Mapping[str, Atom],
     order: Mapping[str, int],
-    function_letter: Callable[[int], Atom],
+    setting: Setting,
     of: Callable[[Atom], Atom] = lambda atom: atom,
 ) -> tuple[Atom, Node]:
     """(`of` the symbol with its index, the value there)."""
-    names, _ = name_indices(heads, shape, body, letters)
-    converter = IndexConverter(names, heads, atoms, order, function_letter)
+    names, _ = name_indices(heads, shape, body, setting.letters)
+    converter = IndexConverter(names, heads, atoms, order, setting)
     value = converter.convert(body).node
     return of(converter.element(symbol, heads)), value

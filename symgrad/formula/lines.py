@@ -105,10 +105,9 @@ class Lines:
             heads,
             shape,
             body,
-            plan.setting.letters,
             plan.symbols.atoms,
             plan.order,
-            plan.functions.letter,
+            plan.setting,
             (lambda atom: atom) if tensor is None else self.partial,
         )
         return Line(left, right, None if tensor is not None else shape)

@@ -45,7 +45,8 @@ class Plan:
         shown: the tensors with a symbol of their own.
         forms: equation -> its right side in matrix notation, where that exists.
         order: tensor -> its place: forward tensors as they are computed, then adjoints, the last one first.
-        tail: the equations of the loss stage, after the last one that reads a parameter.
+        tail: the equations of the loss stage, behind the last tensor with a name.
+        boundary: the tensors that they read.
     """
 
     system: System
@@ -98,8 +99,7 @@ class Plan:
         for e in self.system:
             if e.name not in self.forward or e.name not in self.nodes or e.name not in self.needed:
                 continue
-            free = e.name not in self.tail or (self.named(e.name) and e.name != self.system.loss)
-            if free and is_activation(e):
+            if e.name not in self.tail and is_activation(e):
                 self.functions.add(e)
         self.functions.name({*self.symbols.texts, *_dimensions(self.system)})
 
@@ -280,22 +280,21 @@ def _partly_read(d: Definition, shapes: tuple[tuple[Expr, ...], ...]) -> tuple[i
 
 
 def _loss_stage(plan: Plan) -> set[str]:
-    """The forward equations after the last one that reads a parameter, on the way to the loss."""
+    """The loss, and the unnamed tensors that lead to it without reading a parameter."""
     system = plan.system
-    if system.loss is None:
+    if system.loss not in system.equations:
         return set()
     learned = {n for n, leaf in system.leaves.items() if leaf.kind == "parameter" or n in system.gradients}
-    before: set[str] = set()
-    found = []
-    on_the_way = system.needed_for([system.loss])
-    for e in reversed(list(system)):
-        if e.name not in plan.forward or e.name not in on_the_way:
-            continue
-        if e.name in before or learned.intersection(e.operands) or e.name in system.gradients:
-            before.update(e.operands)
-        else:
-            found.append(e.name)
-    return set(found)
+    found = {system.loss}
+    stack = [system.loss]
+    while stack:
+        for name in system.equations[stack.pop()].operands:
+            e = system.equations.get(name)
+            outside = e is None or plan.named(name) or name in system.gradients or learned.intersection(e.operands)
+            if not outside and name not in found:
+                found.add(name)
+                stack.append(name)
+    return found
 
 
 def _places(plan: Plan) -> dict[str, int]:

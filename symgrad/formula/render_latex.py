@@ -8,9 +8,21 @@ import sympy as sp
 from sympy import Expr
 
 from symgrad.formula import notation as n
-from symgrad.formula.render_text import ATOM, CASES, ENTRYWISE, POWER, PRODUCT, REDUCE, RELATION, SCALED, SUM
+from symgrad.formula.render_text import (
+    ATOM,
+    CASES,
+    ENTRYWISE,
+    POWER,
+    PRODUCT,
+    REDUCE,
+    RELATION,
+    SCALED,
+    SUM,
+    body_level,
+)
+
+from symgrad.formula.numbers import fraction, number_parts
 from symgrad.formula.symbols import Style
-from symgrad.index.text import number_text
 
 _OPERATORS = {"sum": r"\sum", "prod": r"\prod", "max": r"\max", "min": r"\min"}
 _SIGNS = {"=": "=", "≠": r"\ne", "<": "<", "≤": r"\le", ">": ">", "≥": r"\ge"}
@@ -57,7 +69,7 @@ def constant(value: Expr) -> tuple[str, int]:
         return _sum(n.total([n.scaled(term, n.ONE) for term in terms]))
     if value.could_extract_minus_sign():
         return "-" + _tight(n.Constant(-value), REDUCE), SUM
-    above, below = sp.fraction(value)
+    above, below = fraction(value)
     if below != 1:
         return rf"\frac{{{constant(above)[0]}}}{{{constant(below)[0]}}}", POWER
     if value.is_Mul:
@@ -67,15 +79,13 @@ def constant(value: Expr) -> tuple[str, int]:
 
 
 def _number(value: Expr) -> tuple[str, int]:
-    written = number_text(value).replace("inf", r"\infty")
-    if "/" in written:
-        above, below = written.lstrip("-").split("/")
-        fraction = rf"\frac{{{above}}}{{{below}}}"
-        return ("-" + fraction, SUM) if written[0] == "-" else (fraction, POWER)
-    if "e" in written:
-        digits, power = written.split("e")
-        return rf"{digits} \cdot 10^{{{int(power)}}}", PRODUCT if written[0] != "-" else SUM
-    return written, SUM if written[0] == "-" else ATOM
+    above, below = (part.replace("inf", r"\infty") for part in number_parts(value))
+    if "e" in above:
+        digits, power = above.split("e")
+        written, level = rf"{digits} \cdot 10^{{{int(power)}}}", PRODUCT
+    else:
+        written, level = (rf"\frac{{{above}}}{{{below}}}", POWER) if below else (above, ATOM)
+    return ("-" + written, SUM) if value.is_negative else (written, level)
 
 
 def _constant_atom(value: Expr) -> tuple[str, int]:
@@ -96,7 +106,7 @@ def _constant_atom(value: Expr) -> tuple[str, int]:
 
 def _scaled(node: n.Scaled) -> tuple[str, int]:
     if isinstance(node.body, n.Quotient) and node.body.mark == "/":
-        above, below = sp.fraction(node.value)
+        above, below = fraction(node.value)
         top, bottom = n.scaled(above, node.body.above), n.scaled(below, node.body.below)
         return _quotient(n.Quotient(top, bottom, "/"))
     return _side_by_side([_tight(n.Constant(node.value), SCALED), _tight(node.body, REDUCE)]), SCALED
@@ -162,7 +172,7 @@ def _reduce(node: n.Reduce) -> tuple[str, int]:
     below = ", ".join(node.letters)
     if node.condition is not None:
         below += " : " + latex(node.condition)
-    return _OPERATORS[node.kind] + (f"_{{{below}}} " if below else " ") + _tight(node.body, REDUCE), REDUCE
+    return _OPERATORS[node.kind] + (f"_{{{below}}} " if below else " ") + _tight(node.body, body_level(node)), REDUCE
 
 
 def _indicator(node: n.Indicator) -> tuple[str, int]:

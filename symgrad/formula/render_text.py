@@ -8,8 +8,8 @@ import sympy as sp
 from sympy import Expr
 
 from symgrad.formula import notation as n
+from symgrad.formula.numbers import fraction, number_parts
 from symgrad.formula.symbols import Style, subscript, superscript
-from symgrad.index.text import number_text
 
 CASES, RELATION, SUM, REDUCE, SCALED, ENTRYWISE, PRODUCT, POWER, ATOM = range(9)
 _NAMES = {"sum": "Σ", "prod": "Π", "max": "max", "min": "min"}
@@ -41,21 +41,26 @@ def _constant(node: n.Constant) -> tuple[str, int]:
 def constant(value: Expr) -> tuple[str, int]:
     """A number, or an expression of numbers and dimensions, with its precedence."""
     if value.is_Number:
-        written = number_text(value).replace("-", "−").replace("inf", "∞")
-        return written, SUM if written[0] == "−" else SCALED if "/" in written else ATOM
+        return _number(value)
     if isinstance(value, sp.Symbol):
         return Style.of(str(value)).text, ATOM
     if value.is_Add:
         return _constant_sum(value), SUM
     if value.could_extract_minus_sign():
         return "−" + _tight(n.Constant(-value), REDUCE), SUM
-    above, below = sp.fraction(value)
+    above, below = fraction(value)
     if below != 1:
         return f"{_tight(n.Constant(above), POWER)}/{_tight(n.Constant(below), POWER)}", SCALED
     if value.is_Mul:
         numbers_first = sorted(value.args, key=lambda f: (not f.is_Number, sp.default_sort_key(f)))
         return " ".join(_tight(n.Constant(f), POWER) for f in numbers_first), PRODUCT
     return _constant_atom(value)
+
+
+def _number(value: Expr) -> tuple[str, int]:
+    above, below = number_parts(value)
+    written = (f"{above}/{below}" if below else above).replace("inf", "∞")
+    return ("−" + written, SUM) if value.is_negative else (written, SCALED if below else ATOM)
 
 
 def _constant_sum(value: Expr) -> str:
@@ -85,7 +90,7 @@ def _constant_atom(value: Expr) -> tuple[str, int]:
 
 def _scaled(node: n.Scaled) -> tuple[str, int]:
     if isinstance(node.body, n.Quotient) and node.body.mark == "/":
-        above, below = sp.fraction(node.value)
+        above, below = fraction(node.value)
         top = n.scaled(above, node.body.above)
         return _quotient(n.Quotient(top, n.scaled(below, node.body.below), "/"))
     return f"{_tight(n.Constant(node.value), SCALED)} {_tight(node.body, REDUCE)}", SCALED
@@ -140,7 +145,13 @@ def _reduce(node: n.Reduce) -> tuple[str, int]:
     below = subscript(node.letters) if node.letters else ""
     if node.condition is not None:
         below = f"_{{{','.join(node.letters)} : {text(node.condition)}}}"
-    return f"{_NAMES[node.kind]}{below} {_tight(node.body, REDUCE)}", REDUCE
+    return f"{_NAMES[node.kind]}{below} {_tight(node.body, body_level(node))}", REDUCE
+
+
+def body_level(node: n.Reduce) -> int:
+    """Products entry by entry stand in parentheses, for ⊙ looks looser than Σ."""
+    entrywise = isinstance(node.body, n.Hadamard) or (isinstance(node.body, n.Quotient) and node.body.mark == "⊘")
+    return PRODUCT if entrywise else REDUCE
 
 
 def _indicator(node: n.Indicator) -> tuple[str, int]:

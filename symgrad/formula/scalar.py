@@ -121,6 +121,11 @@ class Converter(ABC):
     def _add(self, expr: Expr) -> Value:
         positive = [t for t in expr.args if not t.could_extract_minus_sign()]
         negative = [t for t in expr.args if t.could_extract_minus_sign()]
+        shared = {abs(t.as_coeff_Mul()[0]) for t in expr.args}
+        if len(shared) == 1 and shared != {sp.Integer(1)}:
+            (front,) = shared
+            inside = self.convert(sp.Add(*(t / front for t in expr.args)))
+            return Value(product([Constant(front), inside.node]), inside.axes)
         key = self._sum_key
         values = [self.convert(t) for t in sorted(positive, key=key)]
         taken = [self.convert(-t) for t in sorted(negative, key=key)]
@@ -203,8 +208,11 @@ class Converter(ABC):
         return Value(Cases(tuple((value.node, condition.node) for value, condition in parts), rest.node))
 
     def _relation(self, expr: Expr) -> Value:
-        left, right = self.convert(expr.lhs), self.convert(expr.rhs)
+        left, right = self.relation_side(expr.lhs), self.relation_side(expr.rhs)
         return Value(Relation(_SIGNS[type(expr)], left.node, right.node), self.axes([left, right]))
+
+    def relation_side(self, expr: Expr) -> Value:
+        return self.convert(expr)
 
     def _logic(self, expr: Expr) -> Value:
         word = {sp.And: "∧", sp.Or: "∨", sp.Not: "¬"}[type(expr)]

@@ -21,7 +21,7 @@ class _OneVariable(Converter):
         return (sp.default_sort_key(expr),)
 
     def factor_key(self, expr: Expr) -> tuple[object, ...]:
-        return (sp.default_sort_key(expr),)
+        return any(a.could_extract_minus_sign() for a in expr.args), sp.default_sort_key(expr)
 
 
 def function_node(body: Expr) -> Node:

@@ -150,9 +150,8 @@ class Symbols:
         """A part of a composite op is called by its own letter: loss_m is m, where no node is."""
         origin = self.system.equations[name].origin if name in self.system.equations else ""
         own = name.removeprefix(origin + "_")
-        short = own.removesuffix("_sum").removesuffix("_max")
-        free = len(short) == 1 and short not in nodes
-        return [Style.of(short).atom()] * free + [Style.of(name).atom()]
+        free = len(own) == 1 and own not in nodes
+        return [Style.of(own).atom()] * free + [Style.of(name).atom()]
 
     def _adjoint_styles(self, name: str, gradients: Mapping[str, str]) -> list[Atom]:
         if name in gradients:

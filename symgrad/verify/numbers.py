@@ -116,6 +116,18 @@ def _float64() -> Numbers:
     return Numbers("float64", _cast(np.float64), lambda x: x, _float_constant, np.power, functions)
 
 
+def _real_only(name: str, function: Callable[[float], float]) -> Unary:
+    """A function of the real numbers among the complex ones: what a complex step does not move."""
+    vectorised = _vectorised(function, complex)
+
+    def apply(z: Array) -> Array:
+        if np.any(z.imag != 0):
+            raise VerifyError(f"{name} has no value in complex128")
+        return vectorised(z.real)
+
+    return apply
+
+
 def _complex128() -> Numbers:
     functions = _NUMPY | {
         sigmoid: _sigmoid,
@@ -123,6 +135,7 @@ def _complex128() -> Numbers:
         sp.Abs: lambda z: np.asarray(np.where(z.real < 0, -z, z)),
         sp.sign: lambda z: np.sign(z.real) + 0j,
     }
+    functions |= {sp.erf: _real_only("erf", math.erf), erfc: _real_only("erfc", math.erfc)}
     lift = _cast(np.complex128)
     return Numbers("complex128", lift, lambda z: np.asarray(z.real), _float_constant, np.power, functions)
 
