@@ -19,7 +19,6 @@ from symgrad.index.parser import Operand, Part, parse, parse_dimension
 from symgrad.names import free_name
 from symgrad.ops import OPS
 
-
 # what a body that cannot be computed with raises, in the ops' formulas and in SymPy
 REFUSALS = (GraphError, ValueError, TypeError, ArithmeticError, NotImplementedError, RecursionError)
 

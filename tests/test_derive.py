@@ -13,6 +13,7 @@ import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from strategies import Network, networks
 
 import symgrad
@@ -268,6 +269,97 @@ def test_second_derivatives_of_random_networks(drawn: Network) -> None:
         assert abs(found - true) <= 1e-14 * (size + 1) + 1e-18 * abs(at.value).max()
 
 
+BODIES = (
+    "{}*W[p]",
+    "sin({})*W[p]",
+    "exp(-{}**2)*W[p]",
+    "{}*{}*W[p]",
+    "softplus({} + W[p])",
+    "where(p > 0, {}, W[p])*X[0]",
+)
+
+TARGETS = (
+    ("Y[i:4]", "(p, 3)"),
+    ("Y[p:3, i:4]", ""),
+    ("Y[{} : 7]", "(i, 4), (p, 3)"),
+    ("Y[T[i] : 5]", "(i, 4), (p, 3)"),
+    ("Y[i:4, 2*p - 1 : 5]", "(p, 3)"),
+)
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> Network:
+    """A window over X at stride*i + gap*p + start, of either sign, reaching out of X, read or written."""
+    stride, gap, start = (draw(st.integers(-3, 3)) for _ in range(3))
+    place = f"{stride}*i + {gap}*p + {start}"
+    view = draw(
+        st.sampled_from(["X[{}]", "X.reshape(2, 3)[{}, 1]", "X.reshape(2, 3)[1, {}]", "X[T[i] + 0*p]"])
+    )
+    body = draw(st.sampled_from(BODIES)).replace("{}", view.format(place).replace(" + 0*p", ""))
+    target, bound = draw(st.sampled_from(TARGETS))
+    value = f"sum({bound}, {body})" if bound else body
+    text = f"{target.replace('{}', place)} = {value}"
+    graph = nx.MultiDiGraph(loss="loss")
+    graph.add_node("X", op="parameter", shape=(6,))
+    graph.add_node("W", op="parameter", shape=(3,))
+    graph.add_node("T", op="constant", value=[2, 0, 2, 1])
+    graph.add_node("y", op="define", formula=text, operands=["X", "W", "T"])
+    graph.add_node("s", op="sin")
+    graph.add_node("loss", op="sum")
+    edges = (("X", "y", 0), ("W", "y", 1), ("T", "y", 2), ("y", "s", 0), ("s", "loss", 0))
+    for source, node, arg in edges:
+        graph.add_edge(source, node, arg=arg)
+    random = np.random.default_rng(3)
+    return Network(graph, {"X": random.normal(size=6), "W": random.normal(size=3)})
+
+
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(windows())
+def test_gradients_of_random_windows(drawn: Network) -> None:
+    check_network(drawn)
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes", "attrs", "sizes"),
+    [
+        (
+            "conv2d",
+            [("N", 2, "H", "W"), (3, 2, 3, 2)],
+            {"stride": 2, "padding": 1},
+            [(2, 2, 6, 5), (3, 2, 3, 2)],
+        ),
+        ("conv2d", [("N", 2, "H", "W"), (3, 2, 3, 2)], {"stride": (3, 1)}, [(2, 2, 5, 4), (3, 2, 3, 2)]),
+        ("conv1d", [("N", "C", "L"), ("K", "C", "F")], {"dilation": 2}, [(2, 3, 8), (2, 3, 3)]),
+        ("max_pool", [("N", "C", "L")], {"size": 3, "stride": 2, "padding": 1}, [(2, 1, 6)]),
+        ("avg_pool", [("N", "C", "L")], {"size": 2}, [(2, 1, 7)]),
+        ("slice", [("N", "M")], {"index": [[1, -1, 2], [None, None, -1]]}, [(6, 3)]),
+        ("slice", [("N", "M")], {"index": [-1, [None, None, 3]]}, [(4, 5)]),
+        ("concatenate", [("N", 2), ("M", 2)], {"axis": 0}, [(3, 2), (1, 2)]),
+        ("reshape", [("N", 2, "M")], {"shape": ("N", -1)}, [(3, 2, 4)]),
+        ("pad", [("N", 2)], {"widths": ((1, 2), (0, 1)), "value": 0.5}, [(3, 2)]),
+        ("mean", [("N", "M")], {"axis": 0}, [(3, 2)]),
+        ("var", [("N", "M")], {"ddof": 1}, [(3, 2)]),
+        ("prod", [("N", "M")], {"axis": 1}, [(3, 2)]),
+        ("softmax", [("N", "M")], {"axis": 0}, [(3, 2)]),
+        ("layer_norm", [("N", "M"), ("M",), ("M",)], {}, [(3, 4), (4,), (4,)]),
+        ("matmul", [("B", "N", "M"), ("M", "K")], {}, [(2, 3, 2), (2, 4)]),
+    ],
+)
+def test_sizes_that_are_names(op: str, shapes: list[Any], attrs: dict[str, Any], sizes: list[Any]) -> None:
+    graph = nx.MultiDiGraph(loss="loss")
+    names = [f"p{k}" for k in range(len(shapes))]
+    graph.add_node("y", op=op, **attrs)
+    for k, (name, shape) in enumerate(zip(names, shapes, strict=True)):
+        graph.add_node(name, op="parameter", shape=shape)
+        graph.add_edge(name, "y", arg=k)
+    graph.add_node("s", op="sin")
+    graph.add_node("loss", op="sum")
+    graph.add_edge("y", "s", arg=0)
+    graph.add_edge("s", "loss", arg=0)
+    random = np.random.default_rng(4)
+    check_network(Network(graph, {n: random.normal(size=size) for n, size in zip(names, sizes, strict=True)}))
+
+
 def test_a_forgotten_contribution_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check above notices an adjoint that leaves out a tensor's second user."""
     graph = network(p=("parameter", (3,)), a=("sin", "p"), b=("multiply", "p", "a"), loss=("sum", "b"))
@@ -357,7 +449,8 @@ ORDER = (
     ("train",),
     ("cli",),
 )
-# They may read what is listed here, beside all that stands left of `simplify`; no stage reads them.
+# They may read what is listed here, beside all that stands left of `simplify`. No stage reads them; the
+# pipeline, which puts the printed derivation into the program's docstring, reads `formula`.
 SIDE_EXITS: dict[str, set[str]] = {
     "verify": {"pipeline"},
     "formula": {"simplify"},
@@ -389,7 +482,7 @@ def allowed(part: str) -> set[str]:
     for level in ORDER:
         if part in SIDE_EXITS and "simplify" in level:
             return before | SIDE_EXITS[part] | {part}
-        before |= set(level)
+        before |= {*level, *(["formula"] if "pipeline" in level else [])}
         if part in level:
             return before
     raise AssertionError(f"symgrad.{part} has no place in ORDER")

@@ -29,6 +29,10 @@ def solve(definition: Definition, factor: At, factor_shape: tuple[Expr, ...]) ->
     loops, write, body = dict(definition.loops), list(definition.write), definition.body
     for axis, size in enumerate(definition.shape):
         target = index_symbol(f"s{axis}")
+        if size == 1 and write[axis] == 0:
+            write[axis] = target
+            loops[target] = size
+            continue
         for loop in _candidates(write, axis, loops):
             sign = write[axis].coeff(loop)
             solution = sp.expand(sign * (target - (write[axis] - sign * loop)))

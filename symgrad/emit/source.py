@@ -171,6 +171,8 @@ def view_text(view: View, rank: int, name: Callable[[str], str] = lambda array: 
         entries = [cut_text(entry) for entry in view.index]
         while len(entries) > 1 and entries[-1] == ":":
             entries.pop()
+        if all(isinstance(entry, Expr) for entry in view.index):
+            entries.append("...")  # integers alone would take an element, not a view
         text = f"{text}[{', '.join(entries)}]"
         rank -= sum(entry is not None and not isinstance(entry, Cut) for entry in view.index)
     if view.order is not None:

@@ -25,7 +25,9 @@ class Comments:
         self.order = self._places(set(forward))
         dimensions = {str(s) for leaf in system.leaves.values() for n in leaf.shape for s in n.free_symbols}
         letters = Letters({*self.symbols.texts, *dimensions})
-        self.setting = Setting(letters, False, lambda number: Atom("f", "f"), len(system.leaves) + len(forward))
+        self.setting = Setting(
+            letters, False, lambda number: Atom("f", "f"), len(system.leaves) + len(forward)
+        )
 
     def _places(self, forward: set[str]) -> dict[str, int]:
         names = list(self.system.equations)

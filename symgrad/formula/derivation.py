@@ -117,8 +117,12 @@ class Derivation:
 
     def __str__(self) -> str:
         sections = self._sections()
-        shapes = [(line, wrapped) for _, lines in sections for line in lines for wrapped in [line.wrapped("  ")]]
-        width = max((len(w[0]) for line, w in shapes if line.shape is not None and len(w[0]) <= NEAT), default=0)
+        shapes = [
+            (line, wrapped) for _, lines in sections for line in lines for wrapped in [line.wrapped("  ")]
+        ]
+        width = max(
+            (len(w[0]) for line, w in shapes if line.shape is not None and len(w[0]) <= NEAT), default=0
+        )
         blocks = []
         for title, lines in sections:
             blocks.append("\n".join([title, *(part for line in lines for part in _with_shape(line, width))]))
@@ -205,7 +209,9 @@ class Derivation:
         forward = [n for n in shown if n in plan.forward and n not in loss]
         backward = self._backward([n for n in shown if n not in plan.forward])
         named = [("forward", forward), ("loss", loss), ("backward", backward)]
-        sections = [(title, [line for n in names for line in make.matrix(n)]) for title, names in named if names]
+        sections = [
+            (title, [line for n in names for line in make.matrix(n)]) for title, names in named if names
+        ]
         functions = [make.function(k) for k in range(len(plan.functions.bodies))]
         return [*sections, ("where", functions)] if functions else sections
 

@@ -114,12 +114,20 @@ def _with_body(d: Definition, body: Expr) -> Definition:
 
 
 @lru_cache(maxsize=4096)
-def _rewritten(d: Definition, operand: int, values: tuple[int, ...], number: int, function: Expr) -> Definition:
+def _rewritten(
+    d: Definition, operand: int, values: tuple[int, ...], number: int, function: Expr
+) -> Definition:
     """The definition with f'(operand) for the factors of its body that equal it."""
     body = _flat(d.body)
     for access in sorted((at for at in body.atoms(At) if at.operand == operand), key=sp.default_sort_key):
         applied = {At(k, access.index): function.xreplace({VARIABLE: access}) for k in values}
-        body = _one(body, access, applied, Applied(number, 1, access), _derivative(function).xreplace({VARIABLE: access}))
+        body = _one(
+            body,
+            access,
+            applied,
+            Applied(number, 1, access),
+            _derivative(function).xreplace({VARIABLE: access}),
+        )
     return _with_body(d, body) if body.has(Applied) else d
 
 
@@ -127,7 +135,9 @@ def _flat(body: Expr) -> Expr:
     """A product, with what is zero unless a condition holds as a factor of its own."""
     factors: list[Expr] = []
     for f in sp.Mul.make_args(body):
-        split = isinstance(f, sp.Piecewise) and len(f.args) == 2 and f.args[1] == (0, True) and f.args[0][0] != 1
+        split = (
+            isinstance(f, sp.Piecewise) and len(f.args) == 2 and f.args[1] == (0, True) and f.args[0][0] != 1
+        )
         factors += [f.args[0][0], sp.Piecewise((1, f.args[0][1]), (0, True))] if split else [f]
     return sp.Mul(*factors)
 
@@ -154,5 +164,3 @@ def _equal(a: Expr, b: Expr) -> bool:
 
 def _cheap(expr: Expr) -> bool:
     return sum(1 for _ in sp.preorder_traversal(expr)) < 60
-
-

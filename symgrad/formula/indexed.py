@@ -52,7 +52,9 @@ class Reduction(Expr):  # type: ignore[misc]
     is_real = True
 
     def __new__(cls, kind: str, body: Expr, loops: Iterable[Loop], condition: Expr = sp.true) -> Reduction:
-        return Expr.__new__(cls, Str(str(kind)), body, sp.Tuple(*(sp.Tuple(i, n) for i, n in loops)), condition)
+        return Expr.__new__(
+            cls, Str(str(kind)), body, sp.Tuple(*(sp.Tuple(i, n) for i, n in loops)), condition
+        )
 
     @property
     def kind(self) -> str:
@@ -129,7 +131,9 @@ def substituted(template: Template, index: Sequence[Expr]) -> Expr:
     return body.xreplace(change)
 
 
-def with_elements(definition: Definition, operands: Sequence[str], value: Callable[[str, At], Expr]) -> Template:
+def with_elements(
+    definition: Definition, operands: Sequence[str], value: Callable[[str, At], Expr]
+) -> Template:
     """The definition's template with every access replaced; an index that reads a tensor reads an Element."""
     heads, body = expression(definition)
 

@@ -81,7 +81,9 @@ class Lines:
     def indexed(self, name: str) -> list[Line]:
         """The same in index notation."""
         line = self._indexed(name)
-        return [Line(self._indexed(name, adjoint=True).left, line.left, line.shape)] * self._at_boundary(name) + [line]
+        return [Line(self._indexed(name, adjoint=True).left, line.left, line.shape)] * self._at_boundary(
+            name
+        ) + [line]
 
     def _boundary(self, name: str) -> str | None:
         """The tensor at the loss stage whose adjoint this is."""
@@ -93,7 +95,11 @@ class Lines:
 
     def _head(self, name: str, symbol: Atom) -> list[Line]:
         tensor = self._boundary(name)
-        return [] if tensor is None else [Line(symbol, self.partial(self.plan.symbols[tensor]), self.plan.system.shape(name))]
+        return (
+            []
+            if tensor is None
+            else [Line(symbol, self.partial(self.plan.symbols[tensor]), self.plan.system.shape(name))]
+        )
 
     def _indexed(self, name: str, adjoint: bool = False) -> Line:
         plan = self.plan
@@ -115,7 +121,9 @@ class Lines:
     def partial(self, atom: Atom) -> Atom:
         """∂L/∂z."""
         loss = self.plan.symbols.loss
-        return Atom(f"∂{loss.text}/∂{atom.text}", rf"\frac{{\partial {loss.latex}}}{{\partial {atom.latex}}}", True)
+        return Atom(
+            f"∂{loss.text}/∂{atom.text}", rf"\frac{{\partial {loss.latex}}}{{\partial {atom.latex}}}", True
+        )
 
     def function(self, number: int) -> Line:
         """f(z) = ..., f'(z) = ..."""
@@ -123,7 +131,9 @@ class Lines:
         name, z = functions.letter(number), Atom("z", "z")
         left = Call(name.text, name.latex, (z,))
         slope = Call(name.text + "'", name.latex + "'", (z,))
-        body, derivative = (function_node(e) for e in (functions.bodies[number], functions.derivative(number)))
+        body, derivative = (
+            function_node(e) for e in (functions.bodies[number], functions.derivative(number))
+        )
         return Line(left, body, None, ((slope, derivative),))
 
 

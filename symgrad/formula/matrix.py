@@ -27,7 +27,7 @@ from symgrad.formula.notation import (
     transposed,
 )
 from symgrad.formula.scalar import Converter, NoMatrixForm, Value, fraction_parts, oriented
-from symgrad.index.definition import At, Definition, Loop
+from symgrad.index.definition import At, Definition
 
 
 class Form(NamedTuple):
@@ -88,7 +88,9 @@ class _Matrix(Converter):
         found = [expr.index[k] for k in operand.form.axes]
         sizes = [operand.shape[k] for k in operand.form.axes]
         extents = self.definition.extents
-        if all(extents.get(e) == n for e, n in zip(found, sizes, strict=True)) and len(set(found)) == len(found):
+        if all(extents.get(e) == n for e, n in zip(found, sizes, strict=True)) and len(set(found)) == len(
+            found
+        ):
             return oriented(operand.form.node, found, self.order)
         if not operand.whole:
             raise NoMatrixForm
@@ -123,7 +125,9 @@ class _Matrix(Converter):
         return Value(node, (rows, columns))
 
 
-def _part(node: Node, index: Sequence[Expr], sizes: Sequence[Expr], d: Definition) -> tuple[Node, list[Symbol]]:
+def _part(
+    node: Node, index: Sequence[Expr], sizes: Sequence[Expr], d: Definition
+) -> tuple[Node, list[Symbol]]:
     """x[:,0,2:5]: loops with a shift and fixed numbers as an index."""
     written, axes = [], []
     for e, size in zip(index, sizes, strict=True):
@@ -146,7 +150,11 @@ def _part(node: Node, index: Sequence[Expr], sizes: Sequence[Expr], d: Definitio
 
 
 def _reduced(
-    d: Definition, operands: Sequence[Operand], setting: Setting, factors: Sequence[Expr], loops: Sequence[Symbol]
+    d: Definition,
+    operands: Sequence[Operand],
+    setting: Setting,
+    factors: Sequence[Expr],
+    loops: Sequence[Symbol],
 ) -> Value:
     """The reduction of a product along some of its axes."""
     order = _own_order(d, factors)
@@ -206,7 +214,12 @@ class _Chain:
     """Factors as edges between the indices that they have; see the module's docstring."""
 
     def __init__(
-        self, d: Definition, operands: Sequence[Operand], setting: Setting, factors: Sequence[Expr], axes: _Axes
+        self,
+        d: Definition,
+        operands: Sequence[Operand],
+        setting: Setting,
+        factors: Sequence[Expr],
+        axes: _Axes,
     ) -> None:
         self.d, self.operands, self.setting = d, operands, setting
         self.factors = list(factors)
@@ -229,7 +242,9 @@ class _Chain:
         if len(axes) == 1 and len(self.factors) == 2 and self.d.reduction == "sum":
             matrix = self._matrix(tuple(axes))
             left, right = (matrix.factor(f).node for f in sorted(self.factors, key=matrix.term_key))
-            return Value(product([left, transposed(right)] if self.setting.rows else [transposed(left), right]))
+            return Value(
+                product([left, transposed(right)] if self.setting.rows else [transposed(left), right])
+            )
         return _reduced(self.d, self.operands, self.setting, self.factors, bound)
 
     def _walk(self) -> Value:

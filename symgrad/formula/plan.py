@@ -149,9 +149,11 @@ class Plan:
 
     def _operand(self, name: str) -> Operand:
         shape = self.system.shape(name)
-        whole = name in self.shown
-        own = Form(self.symbols[name], tuple(range(len(shape)))) if whole else self.forms[name]
-        return Operand(own, shape, self.keys[name], whole)
+        if name in self.shown:
+            return Operand(Form(self.symbols[name], tuple(range(len(shape)))), shape, self.keys[name], True)
+        own = self.forms[name]
+        copy = is_copy(self.system.equations[name]) and own is not None and isinstance(own.node, Atom)
+        return Operand(own, shape, self.keys[name], copy)
 
     def _read_in_parts(self) -> set[str]:
         """The tensors that some equation reads reshaped, by a data-dependent index, or beyond their ends."""
@@ -170,7 +172,7 @@ class Plan:
         if e.name in self.forward and self.named(e.name):
             return True
         if self._is_atomic(e):
-            return unsuitable and not self._is_constant(e)
+            return unsuitable and not is_copy(e)
         size = self._size(e)
         if unsuitable or size > LONGEST:
             return True
@@ -184,10 +186,6 @@ class Plan:
         """A number, or another tensor's symbol."""
         own = self.forms[e.name]
         return own is not None and isinstance(own.node, Atom | Constant)
-
-    def _is_constant(self, e: Equation) -> bool:
-        own = self.forms[e.name]
-        return own is not None and isinstance(own.node, Constant)
 
     def _size(self, e: Equation) -> int:
         own = self.forms[e.name]
@@ -234,7 +232,10 @@ class Plan:
         def value(name: str, at: At) -> Expr:
             if name in self.shown:
                 return Element(name, at.index, at.view)
-            return substituted(self.templates[name], at.index)
+            heads, body = self.templates[name]
+            if at.view is not None and isinstance(body, Element):
+                return Element(body.name, at.index, at.view)
+            return substituted((heads, body), at.index)
 
         return value
 
@@ -274,7 +275,11 @@ def _partly_read(d: Definition, shapes: tuple[tuple[Expr, ...], ...]) -> tuple[i
         inner = set().union(*(e.atoms(At) for e in at.index))
         found.update(x.operand for x in inner)
         sizes = shapes[at.operand]
-        if at.view is not None or inner or not all(within(e, d.extents, n) for e, n in zip(at.index, sizes, strict=True)):
+        if (
+            at.view is not None
+            or inner
+            or not all(within(e, d.extents, n) for e, n in zip(at.index, sizes, strict=True))
+        ):
             found.add(at.operand)
     return tuple(sorted(found))
 
@@ -290,7 +295,9 @@ def _loss_stage(plan: Plan) -> set[str]:
     while stack:
         for name in system.equations[stack.pop()].operands:
             e = system.equations.get(name)
-            outside = e is None or plan.named(name) or name in system.gradients or learned.intersection(e.operands)
+            outside = (
+                e is None or plan.named(name) or name in system.gradients or learned.intersection(e.operands)
+            )
             if not outside and name not in found:
                 found.add(name)
                 stack.append(name)
@@ -332,5 +339,3 @@ def _sides(d: Definition) -> frozenset[str]:
 def nodes_of(graph: nx.MultiDiGraph) -> dict[str, str]:
     """node -> its op."""
     return {str(name): str(op) for name, op in graph.nodes(data="op")}
-
-

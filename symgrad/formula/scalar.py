@@ -61,7 +61,10 @@ _NAMES: dict[type[Expr], tuple[str, str]] = {
     sp.Min: ("min", r"\min"),
     sp.Heaviside: ("H", r"\operatorname{H}"),
     sp.atan: ("atan", r"\arctan"),
-} | {f: (f.__name__, "\\" + f.__name__) for f in (sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.sinh, sp.cosh, sp.tanh)}
+} | {
+    f: (f.__name__, "\\" + f.__name__)
+    for f in (sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.sinh, sp.cosh, sp.tanh)
+}
 
 
 def is_constant(expr: Expr) -> bool:
@@ -97,7 +100,9 @@ class Converter(ABC):
         if isinstance(expr, Applied):
             name = self.function_letter(expr.function)
             inside = self.convert(expr.argument)
-            return Value(Call(name.text + "'" * expr.order, name.latex + "'" * expr.order, (inside.node,)), inside.axes)
+            return Value(
+                Call(name.text + "'" * expr.order, name.latex + "'" * expr.order, (inside.node,)), inside.axes
+            )
         if isinstance(expr, LEAVES):
             return self.leaf(expr)
         if isinstance(expr, Expr) and is_constant(expr) and not _has_loops(expr):
@@ -154,7 +159,9 @@ class Converter(ABC):
     def fraction(self, constant: Expr, above: Sequence[Value], below: Sequence[Value]) -> Value:
         scalars = [v for v in above if not v.axes]
         divisors = [v for v in below if not v.axes]
-        front = quotient(product([Constant(constant), *(v.node for v in scalars)]), product([v.node for v in divisors]))
+        front = quotient(
+            product([Constant(constant), *(v.node for v in scalars)]), product([v.node for v in divisors])
+        )
         return self._array_fraction(front, [v for v in above if v.axes], [v for v in below if v.axes])
 
     def _array_fraction(self, front: Node, arrays: Sequence[Value], divisors: Sequence[Value]) -> Value:
@@ -222,6 +229,13 @@ class Converter(ABC):
     def _condition_key(self, expr: Expr) -> tuple[object, ...]:
         return *self.term_key(expr), str(self.convert(expr).node)
 
+    def _choice(self, expr: Expr) -> Value:
+        """A condition that depends on a condition."""
+        test, yes, no = expr.args
+        branches = [sp.And(test, yes, evaluate=False), sp.And(sp.Not(test), no, evaluate=False)]
+        kept = [b for b, value in zip(branches, (yes, no), strict=True) if value != sp.false]
+        return self.convert(kept[0] if len(kept) == 1 else sp.Or(*kept, evaluate=False))
+
     def _truth(self, expr: Expr) -> Value:
         return Value(Atom("true", r"\text{true}") if expr == sp.true else Atom("false", r"\text{false}"))
 
@@ -251,6 +265,7 @@ class Converter(ABC):
         (sp.Pow, _power),
         (sp.Piecewise, _piecewise),
         (Relational, _relation),
+        (sp.ITE, _choice),
         ((sp.And, sp.Or, sp.Not), _logic),
         (sp.floor, _rounded),
         (sp.Abs, _absolute),

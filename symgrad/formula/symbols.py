@@ -14,11 +14,11 @@ _SUBSCRIPTS = dict(zip("aehijklmnoprstuvx0123456789", "ₐₑₕᵢⱼₖₗₘ�
 # delta and pi keep their spelling: δ is an adjoint and π a number
 _GREEK = dict(
     zip(
-        "alpha beta gamma epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega".split(),
+        ["alpha", "beta", "gamma", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"],
         "αβγεζηθικλμνξρστυφχψω",
         strict=True,
     )
-) | dict(zip("Gamma Delta Theta Lambda Xi Phi Psi Omega".split(), "ΓΔΘΛΞΦΨΩ", strict=True))
+) | dict(zip(["Gamma", "Delta", "Theta", "Lambda", "Xi", "Phi", "Psi", "Omega"], "ΓΔΘΛΞΦΨΩ", strict=True))
 _DIGITS = re.compile(r"(.*?)(\d*)", re.DOTALL)
 _ESCAPES = {"\\": r"\backslash{}", "^": r"\hat{}", "~": r"\tilde{}"} | {c: "\\" + c for c in "{}$&#%_"}
 
@@ -107,7 +107,9 @@ class Symbols:
         adjoints: equation -> the tensor whose whole adjoint it holds.
     """
 
-    def __init__(self, system: System, forward: Collection[str], nodes: Collection[str], loss_has_name: bool) -> None:
+    def __init__(
+        self, system: System, forward: Collection[str], nodes: Collection[str], loss_has_name: bool
+    ) -> None:
         self.system = system
         self.atoms: dict[str, Atom] = {}
         self.adjoints = whole_adjoints(system)
@@ -172,5 +174,7 @@ def whole_adjoints(system: System) -> dict[str, str]:
     for e in system:
         if e.adjoint_of is not None:
             last[e.adjoint_of] = e.name
-    last.update({tensor: equation for tensor, equation in system.gradients.items() if equation in system.equations})
+    last.update(
+        {tensor: equation for tensor, equation in system.gradients.items() if equation in system.equations}
+    )
     return {equation: tensor for tensor, equation in last.items()}

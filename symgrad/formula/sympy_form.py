@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import sympy as sp
 from sympy import Expr, Symbol
 
-from symgrad.formula.indexed import Applied, Element, Reduction, name_indices
 from symgrad.formula.functions import VARIABLE
+from symgrad.formula.indexed import Applied, Element, Reduction, name_indices
 from symgrad.formula.plan import Plan
 from symgrad.index.bounds import within
 

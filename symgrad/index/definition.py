@@ -146,6 +146,10 @@ def define(
 ) -> Definition:
     """A canonical Definition: loops renamed by their place in the output, then by their use."""
     output = [w for w in dict.fromkeys(write) if isinstance(w, Symbol) and any(w == i for i, _ in loops)]
+    single = {i: Integer(0) for i, n in loops if n == 1 and i not in output}
+    if single:
+        body, write = body.xreplace(single), [w.xreplace(single) for w in write]
+        loops = [loop for loop in loops if loop[0] not in single]
     used = body.free_symbols.union(*(w.free_symbols for w in write)) if write else body.free_symbols
     rest = [i for i, n in loops if i not in output and (i in used or n != 1)]
     keys = _use_keys(body, write, rest)

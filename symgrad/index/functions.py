@@ -32,6 +32,9 @@ class Defined(Function):  # type: ignore[misc]
     def _eval_is_real(self) -> bool:
         return True
 
+    def _eval_evalf(self, prec: int) -> Expr:
+        return self.definition(self.args[0])._eval_evalf(prec)
+
 
 class sigmoid(Defined):
     @staticmethod

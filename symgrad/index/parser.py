@@ -284,10 +284,10 @@ class _Reader:
         factor = value if value.is_number else value.as_coeff_Mul()[0]
         if factor.is_infinite:
             return
-        exact = factor.is_Rational
-        if not (abs(factor) if exact else abs(factor.evalf(15))) < MAX_NUMBER:
+        size = abs(factor if factor.is_Rational else factor.evalf(15))
+        if (size < MAX_NUMBER) != sp.true:
             self.refuse(node, "the number is not finite in double precision")
-        if exact and factor.q.bit_length() > MAX_DENOMINATOR_BITS:
+        if factor.is_Rational and factor.q.bit_length() > MAX_DENOMINATOR_BITS:
             self.refuse(node, "the number has too many digits")
 
     def _constant(self, node: ast.Constant) -> Expr:
@@ -319,8 +319,8 @@ class _Reader:
             rank = len(self.operands[node.id].shape)
             self.refuse(node, f"{node.id!r} has {rank} axes and stands here without indices")
         if node.id not in known:
-            hint = nearest(node.id, [*self.loops, *self.operands])
-            self.refuse(node, f"{node.id!r} is neither an index nor an operand", hint)
+            close = nearest(node.id, [*self.loops, *self.operands])
+            self.refuse(node, f"{node.id!r} is neither an index nor an operand", close)
         return dimension(node.id)
 
     def _dimensions(self) -> set[str]:
@@ -575,9 +575,15 @@ class _Equation:
         self.boolean = is_condition(value)
         if self.boolean:
             value = sp.Piecewise((1, value), (0, True))
-        self._find_extents(value)
+        target = [w if isinstance(w, Symbol) else self.reader.index(w) for w in write]
+        self._find_extents([value, *target])
         self.lengths = {Symbol(f"len {n}", positive=True, integer=True): e for n, e in self._loops.items()}
-        return self._emit(self._with_lengths(value), write, extents)
+        target = [self._with_lengths(w) for w in target]
+        shape = [
+            self._axis_extent(w, node) if extent is None else extent
+            for w, extent, node in zip(target, extents, write, strict=True)
+        ]
+        return self._emit(self._with_lengths(value), target, shape)
 
     def _with_lengths(self, expr: Expr) -> Expr:
         """`expr` with every len(i) known, checked step by step like anything that is read."""
@@ -657,8 +663,8 @@ class _Equation:
             _refuse(self.text, node, f"the index {node.id!r} stands twice on the left")
         self._loops[node.id] = extent
 
-    def _find_extents(self, value: Expr) -> None:
-        bodies = [value, *(r.value for r in self.reader.reductions)]
+    def _find_extents(self, read: Sequence[Expr]) -> None:
+        bodies = [*read, *(r.value for r in self.reader.reductions)]
         accesses = sorted(set().union(*(b.atoms(At) for b in bodies)), key=sp.default_sort_key)
         shapes = {number: self.operands[name].shape for name, number in self.reader.numbers.items()}
         names = {number: name for name, number in self.reader.numbers.items()}
@@ -701,15 +707,8 @@ class _Equation:
                 top = top.subs(s, extent - 1 if e.coeff(s).is_positive else 0)
         self._loops[str(unknown[0])] = sp.floor((n - 1 - top) / step) + 1
 
-    def _emit(
-        self, value: Expr, write: Sequence[ast.expr | Symbol], extents: Sequence[Expr | None]
-    ) -> list[Part]:
+    def _emit(self, value: Expr, target: Sequence[Expr], shape: Sequence[Expr]) -> list[Part]:
         parts: list[Part] = []
-        target = [w if isinstance(w, Symbol) else self.reader.index(w) for w in write]
-        shape = [
-            extent if extent is not None else self._axis_extent(w, node)
-            for w, extent, node in zip(target, extents, write, strict=True)
-        ]
         replaced: dict[Expr, Expr] = {}
         for reduction in self.reader.reductions:
             body = self._with_lengths(reduction.value).xreplace(replaced)

@@ -32,8 +32,8 @@ _RELATIONS: dict[type[Expr], str] = {
 
 def number_text(value: sp.Number) -> str:
     """An exact number: decimal where that is exact and short, else a fraction."""
-    if value == sp.oo:
-        return "inf"
+    if value in (sp.oo, -sp.oo):
+        return "inf" if value == sp.oo else "-inf"
     if value.is_Integer:
         return str(value)
     fraction = Fraction(int(value.p), int(value.q))
@@ -69,7 +69,7 @@ class TextPrinter:
         return text, PRECEDENCE["sign" if text[0] == "-" else "product" if "/" in text else "atom"]
 
     def _symbol(self, expr: Expr) -> tuple[str, int]:
-        return str(expr), PRECEDENCE["atom"]
+        return "exp(1)" if expr == sp.E else str(expr), PRECEDENCE["atom"]
 
     def _add(self, expr: Expr) -> tuple[str, int]:
         terms = sorted(expr.args, key=lambda t: (t.could_extract_minus_sign(), t.is_number, sp.default_sort_key(t)))
@@ -181,7 +181,7 @@ def definition_text(
         printer(w) if w in told and definition.extents[w] == n else f"{printer(w)}:{expression_text(n)}"
         for w, n in axes
     ]
-    named = {w for w, n in axes if definition.extents.get(w) == n}
+    named = {w for w, n in axes if definition.extents.get(w) == n and definition.write.count(w) == 1}
     bound = [
         str(i) if i in told else f"({i}, {expression_text(n)})" for i, n in definition.loops if i not in named
     ]

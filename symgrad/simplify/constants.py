@@ -35,7 +35,8 @@ def is_copy(e: Equation) -> bool:
 
 
 def _plain(d: Definition, body: At) -> bool:
-    return body.index == tuple(i for i, _ in d.loops) or set(body.index) < {i for i, _ in d.loops}
+    loops = [i for i in body.index if not i.is_Integer]
+    return len(set(loops)) == len(loops) and set(loops) <= {i for i, _ in d.loops}
 
 
 def _without_zero_sum(e: Equation) -> Equation:

@@ -40,6 +40,8 @@ def _with_value(e: Equation, value: Equation) -> Equation:
     for place in _places(e, value):
         operands = Operands(e.operands)
         part = operands.adopt(value.definition.body, value.operands).xreplace(place)
+        if not part.has(At) or isinstance(part, At):
+            continue
         read = At(operands.number(value.name), [place[i] for i, _ in value.definition.loops])
         body = _replaced(e.definition.body, part, read)
         if body != e.definition.body:

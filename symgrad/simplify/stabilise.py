@@ -99,16 +99,19 @@ def _shifted(system: System, result: System, e: Equation) -> list[Equation] | No
     d = opened.definition
     taken = {*system.equations, *system.leaves, *result.equations}
     names = [free_name(f"{e.name}_{suffix}", taken) for suffix in ("arg", "max", "exp", "shifted")]
-    every = [i for i, _ in d.loops]
-    sizes = [n for _, n in d.loops]
+    every = [loop for loop in d.loops if loop[0] in body.free_symbols]
+    kept = [loop for loop in every if loop[0] in d.write]
+    index, outer = [i for i, _ in every], [i for i, _ in kept]
+    sizes, outer_sizes = [n for _, n in every], [n for _, n in kept]
     remarks = {"origin": e.origin, "adjoint_of": e.adjoint_of}
-    argument = equation(names[0], define(d.loops, sizes, every, body.args[0]), opened.operands, **remarks)
-    largest = equation(names[1], define(d.loops, d.shape, d.write, At(0, every), "max"), [names[0]], **remarks)
-    difference: Expr = exp(At(0, every) - At(1, d.write))
-    powers = equation(names[2], define(d.loops, sizes, every, difference), names[:2], **remarks)
-    total = equation(names[3], define(d.loops, d.shape, d.write, At(0, every)), [names[2]], **remarks)
-    kept = [(i, n) for i, n in d.loops if i in d.write]
-    whole = equation(e.name, define(kept, d.shape, d.write, exp(At(0, d.write)) * At(1, d.write)), [names[1], names[3]], **remarks)
+    argument = equation(names[0], define(every, sizes, index, body.args[0]), opened.operands, **remarks)
+    largest = equation(names[1], define(every, outer_sizes, outer, At(0, index), "max"), [names[0]], **remarks)
+    difference: Expr = exp(At(0, index) - At(1, outer))
+    powers = equation(names[2], define(every, sizes, index, difference), names[:2], **remarks)
+    total = equation(names[3], define(every, outer_sizes, outer, At(0, index)), [names[2]], **remarks)
+    output = [loop for loop in d.loops if loop[0] in d.write]
+    product = exp(At(0, outer)) * At(1, outer)
+    whole = equation(e.name, define(output, d.shape, d.write, product), [names[1], names[3]], **remarks)
     return [argument, largest, powers, total, whole]
 
 
@@ -126,4 +129,12 @@ def _cancelled(system: System, e: Equation, factored: dict[str, Equation]) -> Eq
     body = opened.definition.body.replace(
         lambda x: isinstance(x, sp.log), lambda x: sp.expand_log(x, force=True)
     )
+    body = body.replace(lambda x: isinstance(x, sp.Mul), _one_exponential)
     return e if body.has(sp.zoo, sp.nan) else rebuilt(opened, body, Operands(opened.operands))
+
+
+def _one_exponential(product: Expr) -> Expr:
+    """exp(a)*exp(b)*c as exp(a + b)*c."""
+    exponents = [f.args[0] for f in product.args if isinstance(f, exp)]
+    others = [f for f in product.args if not isinstance(f, exp)]
+    return sp.Mul(exp(sp.Add(*exponents)), *others)

@@ -17,26 +17,22 @@ from symgrad.index.definition import At, Definition, define
 from symgrad.names import free_name
 from symgrad.simplify.substitute import Operands, substitute
 
-MAX_OPERATIONS = 200
+MAX_OPERATIONS = 80
 
 Key = tuple[Definition, tuple[str, ...], str]
 
 
 def simplify_sums(system: System) -> System:
     """Rewrite sums over adjoints where that leaves at most one new sum each."""
-    result = system.copy()
-    result.equations = {}
-    known: dict[Key, str] = {}
-    inlined: dict[str, Equation] = {}
-    for e in system:
-        for made in _rewritten(system, result, e, known, inlined):
-            result.add(made)
-            if _is_sum(made):
-                known.setdefault(made.key, made.name)
-            if made.adjoint_of and made.definition.elementwise:
-                inlined[made.name] = _collected(substitute(result, made, inlined))
-                result.equations[made.name] = _shorter(made, inlined[made.name])
-    return result
+    return _Pass(system).run()
+
+
+def _without_scale(e: Equation) -> tuple[Key, Expr]:
+    """The sum without its numeric factor, and the factor."""
+    d = e.definition
+    scale, body = d.body.as_coeff_Mul()
+    bare = equation("", define(d.loops, d.shape, d.write, body), e.operands, dtype=e.dtype)
+    return bare.key, scale
 
 
 def _is_sum(e: Equation) -> bool:
@@ -44,53 +40,85 @@ def _is_sum(e: Equation) -> bool:
     return d.reduction == "sum" and d.gathers and bool(d.reduced)
 
 
-def _collected(e: Equation) -> Equation:
-    """Its body as an expanded sum, in which equal terms have met and cancelled."""
-    if sp.count_ops(e.definition.body) > MAX_OPERATIONS or e.definition.body.has(sp.Piecewise):
+class _Pass:
+    """`known` are the sums that exist; `rewritten` the equations that no longer are one."""
+
+    def __init__(self, system: System) -> None:
+        self.system, self.result = system, system.copy()
+        self.result.equations = {}
+        self.known: dict[Key, tuple[str, Expr]] = {}
+        self.rewritten: set[str] = set()
+
+    def run(self) -> System:
+        for e in self.system:
+            for made in self._made(e):
+                self.result.add(made)
+                if _is_sum(made):
+                    key, scale = _without_scale(made)
+                    self.known.setdefault(key, (made.name, scale))
+        return self.result
+
+    def _made(self, e: Equation) -> list[Equation]:
+        """e, or what replaces it: perhaps a new sum, then e as an elementwise equation."""
+        if _is_sum(e) and e.adjoint_of and _without_scale(e)[0] not in self.known:
+            return self._summed(e)
+        if e.definition.elementwise and self.rewritten.intersection(e.operands):
+            return [self._cancelled(e)]
+        return [e]
+
+    def _summed(self, e: Equation) -> list[Equation]:
+        opened = self._open(e)
+        if not self._promising(opened):
+            return [e]
+        split = _Split(opened, self.known)
+        terms = [split.term(t) for t in sp.Add.make_args(sp.expand_mul(opened.definition.body))]
+        if len(split.new) > 1 or split.useless():
+            return [e]
+        name = free_name(e.name + "_sum", {*self.system.equations, *self.result.equations, *self.result.leaves})
+        new = [Equation(name, key[0], key[1], key[2], e.origin, e.adjoint_of) for key in split.new]
+        body = sp.Add(*terms).xreplace({m: split.reference(m, name) for m in split.markers})
+        self.rewritten.add(e.name)
+        return [*new, _elementwise(e, body, split.operands)]
+
+    def _open(self, e: Equation) -> Equation:
+        """e with the elementwise adjoints that it reads written out, while it stays small."""
+        while sp.count_ops(e.definition.body) <= MAX_OPERATIONS:
+            sources = {k: self.result.equations[k] for k in e.operands if self._is_open(k)}
+            opened = substitute(self.result, e, sources)
+            if opened is e:
+                break
+            e = opened
         return e
-    expanded = sp.expand_mul(e.definition.body)
-    return equation(
-        e.name,
-        define(e.definition.loops, e.definition.shape, e.definition.write, expanded),
-        e.operands,
-        dtype=e.dtype,
-        origin=e.origin,
-        adjoint_of=e.adjoint_of,
-    )
+
+    def _is_open(self, name: str) -> bool:
+        e = self.result.equations.get(name)
+        return e is not None and bool(e.adjoint_of) and e.definition.elementwise
+
+    def _promising(self, e: Equation) -> bool:
+        """Whether something does not depend on a bound loop, or a sum over what e reads is known."""
+        bound = {i for i, _ in e.definition.reduced}
+        invariant = any(not bound <= at.free_symbols for at in e.definition.accesses)
+        return invariant or any(set(names) <= set(e.operands) for _, names, _ in self.known)
+
+    def _cancelled(self, e: Equation) -> Equation:
+        """e, as a constant if the terms that it adds up to cancel."""
+        opened = self._open(e)
+        body = opened.definition.body
+        if body.has(sp.Piecewise):
+            return e
+        body = sp.expand_mul(body)
+        if body.has(At):
+            self.rewritten.add(e.name)
+            return e
+        return _elementwise(e, body, Operands(()))
 
 
-def _shorter(made: Equation, collected: Equation) -> Equation:
-    """The collected form where it is simpler: a constant."""
-    return collected if not collected.definition.body.has(At) else made
-
-
-def _rewritten(
-    system: System, result: System, e: Equation, known: dict[Key, str], inlined: dict[str, Equation]
-) -> list[Equation]:
-    """e, or what replaces it: perhaps a new sum, then e as an elementwise equation."""
-    if not _is_sum(e) or not e.adjoint_of or e.key in known:
-        return [e]
-    opened = substitute(result, e, {k: v for k, v in inlined.items() if k in e.operands})
-    if sp.count_ops(opened.definition.body) > MAX_OPERATIONS:
-        return [e]
-    split = _Split(result, opened, known)
-    terms = [split.term(t) for t in sp.Add.make_args(sp.expand_mul(opened.definition.body))]
-    if len(split.new) > 1 or split.useless(len(terms)):
-        return [e]
+def _elementwise(e: Equation, body: Expr, operands: Operands) -> Equation:
+    """An equation of e's name and shape with no reduced loops."""
     d = e.definition
     kept = [(i, n) for i, n in d.loops if i in d.write]
-    name = free_name(e.name + "_sum", {*system.equations, *result.equations, *result.leaves})
-    new = [Equation(name, key[0], key[1], key[2], e.origin, e.adjoint_of) for key in split.new]
-    body = sp.Add(*terms).xreplace({m: split.reference(m, name) for m in split.markers})
-    made = equation(
-        e.name,
-        define(kept, d.shape, d.write, body),
-        split.operands.names,
-        dtype=e.dtype,
-        origin=e.origin,
-        adjoint_of=e.adjoint_of,
-    )
-    return [*new, made]
+    made = define(kept, d.shape, d.write, body)
+    return equation(e.name, made, operands.names, dtype=e.dtype, origin=e.origin, adjoint_of=e.adjoint_of)
 
 
 @dataclass(frozen=True)
@@ -98,12 +126,13 @@ class _Found:
     key: Key
     index: tuple[Symbol, ...]
     name: str | None
+    scale: Expr
 
 
 class _Split:
     """The terms of one sum, each as a factor times a sum that is known or new."""
 
-    def __init__(self, result: System, e: Equation, known: dict[Key, str]) -> None:
+    def __init__(self, e: Equation, known: dict[Key, tuple[str, Expr]]) -> None:
         self.e, self.known = e, known
         self.operands = Operands(e.operands)
         self.reduced = dict(e.definition.reduced)
@@ -131,19 +160,19 @@ class _Split:
         loops = [(i, d.extents[i]) for i in (*kept, *bound)]
         made = equation("", define(loops, sizes, kept, inner), self.e.operands)
         key = made.key
-        name = self.known.get(key)
+        name, scale = self.known.get(key, (None, sp.Integer(1)))
         if name is None and key not in self.new:
             self.new.append(key)
         marker = sp.Symbol(f"sum {len(self.markers)}", real=True)
-        self.markers[marker] = _Found(key, kept, name)
+        self.markers[marker] = _Found(key, kept, name, scale)
         return marker
 
-    def useless(self, terms: int) -> bool:
+    def useless(self) -> bool:
         """Nothing was hoisted or recognised: the sum stays as it is."""
         return bool(self.new) and not self.hoisted and all(f.name is None for f in self.markers.values())
 
-    def reference(self, marker: Symbol, new_name: str) -> At:
+    def reference(self, marker: Symbol, new_name: str) -> Expr:
         found = self.markers[marker]
-        return At(self.operands.number(found.name or new_name), found.index)
+        return At(self.operands.number(found.name or new_name), found.index) / found.scale
 
 

@@ -160,7 +160,8 @@ def _precise() -> Numbers:
         if x.dtype == object:
             return x
         exact = int if x.dtype.kind in "iub" else float
-        return np.asarray(np.frompyfunc(lambda v: mp.mpf(exact(v)), 1, 1)(x), dtype=object)
+        with np.errstate(invalid="ignore"):  # NumPy minds the making of an infinity
+            return np.asarray(np.frompyfunc(lambda v: mp.mpf(exact(v)), 1, 1)(x), dtype=object)
 
     def log(x: Any) -> Any:
         return mp.log(x) if x > 0 else (-mp.inf if x == 0 else mp.nan)

@@ -89,7 +89,7 @@ class Report:
     @property
     def max_error(self) -> float:
         """The worst relative error against 50 digits."""
-        return max(row.error for row in self.rows)
+        return float(np.max([row.error for row in self.rows]))
 
     def __getitem__(self, name: str) -> Row:
         for row in self.rows:
@@ -149,7 +149,7 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def verify(
-    graph: nx.MultiDiGraph,
+    graph: nx.MultiDiGraph[Any],
     wrt: Sequence[str] | None = None,
     *,
     dims: Mapping[str, int] | None = None,
