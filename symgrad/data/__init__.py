@@ -21,9 +21,9 @@ def load_digits() -> Arrays:
     Returns a dict: "x", float32 (1797, 64), the rows of each 8 x 8 image one after the other, from 0 (paper)
     to 1 (ink); "t", int64 (1797,), the digits 0 to 9.
     """
-    with resources.files(__name__).joinpath("digits.npz").open("rb") as file:
-        with np.load(file, allow_pickle=False) as stored:
-            return {"x": stored["x"].astype(np.float32) / np.float32(16), "t": stored["t"].astype(np.int64)}
+    path = resources.files(__name__).joinpath("digits.npz")
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return {"x": stored["x"].astype(np.float32) / np.float32(16), "t": stored["t"].astype(np.int64)}
 
 
 def split_digits() -> tuple[Arrays, Arrays]:

@@ -190,7 +190,7 @@ class Binder:
         if function == "scatter_add":
             self.functions.add("add")
             return f"add.at({out}, ({_entries(arguments[1:])},), {arguments[0]})"
-        if function == "einsum":
+        if function in ("einsum", "maximum", "minimum"):  # NumPy 2.4 wants the last two by keyword
             return f"{self._function(function)}({', '.join(arguments)}, out={out})"
         return f"{self._function(function)}({', '.join([*arguments, out])})"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sympy import Symbol
 
-from symgrad.emit.source import ArrayPrinter, cut_text, scalar_text, shape_text, size_text, view_text
+from symgrad.emit.source import ArrayPrinter, cut_text, is_mask, scalar_text, shape_text, size_text, view_text
 from symgrad.lower.ir import Code, Contract, Fill, For, Gather, Map, Reduce, Scatter, Statement, View, views_read
 
 INDENT = "    "
@@ -113,6 +113,8 @@ class Writer:
     def _body(self, s: Map) -> str:
         reads: dict[Symbol, str] = {symbol: self._view(view) for symbol, view in s.reads.items()}
         text = ArrayPrinter(reads)(s.body)
+        if is_mask(s.body) and self.code.arrays[s.target.array].dtype == "float":
+            text += ".astype(DTYPE)"
         for helper in ("_erfc", "_erf", "_sigmoid", "_softplus"):
             if helper + "(" in text:
                 self.helpers.add(helper)

@@ -95,6 +95,11 @@ def scalar_text(expr: Expr) -> str:
     return number_source(expr) if expr.is_number else _scalar(expr)
 
 
+def is_mask(expr: Expr) -> bool:
+    """Whether a body is 1 where a condition holds and 0 elsewhere."""
+    return isinstance(expr, sp.Piecewise) and [value for value, _ in expr.args] == [1, 0]
+
+
 class ArrayPrinter(TextPrinter):
     """Scalar bodies as NumPy infix expressions; `reads` gives the text of each operand."""
 
@@ -120,6 +125,8 @@ class ArrayPrinter(TextPrinter):
         (value, condition), *rest = expr.args
         if condition == sp.true or not rest:
             return self._print(value)
+        if is_mask(expr):
+            return f"({self(condition)})", PRECEDENCE["atom"]
         other = sp.Piecewise(*rest, evaluate=False) if len(rest) > 1 else rest[0][0]
         return f"np.where({self(condition)}, {self(value)}, {self(other)})", PRECEDENCE["atom"]
 

@@ -43,6 +43,7 @@ class Plan:
 
     Attributes:
         shown: the tensors with a symbol of their own.
+        renamed: the copies of such tensors.
         forms: equation -> its right side in matrix notation, where that exists.
         order: tensor -> its place: forward tensors as they are computed, then adjoints, the last one first.
         tail: the equations of the loss stage, behind the last tensor with a name.
@@ -54,6 +55,7 @@ class Plan:
     nodes: Mapping[str, str]
     needed: frozenset[str]
     shown: set[str] = field(default_factory=set)
+    renamed: set[str] = field(default_factory=set)
     forms: dict[str, Form | None] = field(default_factory=dict)
     order: dict[str, int] = field(default_factory=dict)
     keys: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -139,6 +141,7 @@ class Plan:
                 self.shown.add(e.name)
                 self.keys[e.name] = (self.order[e.name],)
             else:
+                self.renamed.update([e.name] if self._is_renamed(e) else [])
                 self.keys[e.name] = tuple(sorted(place for name in e.operands for place in self.keys[name]))
 
     def _form(self, e: Equation) -> Form | None:
@@ -151,9 +154,7 @@ class Plan:
         shape = self.system.shape(name)
         if name in self.shown:
             return Operand(Form(self.symbols[name], tuple(range(len(shape)))), shape, self.keys[name], True)
-        own = self.forms[name]
-        copy = is_copy(self.system.equations[name]) and own is not None and isinstance(own.node, Atom)
-        return Operand(own, shape, self.keys[name], copy)
+        return Operand(self.forms[name], shape, self.keys[name], name in self.renamed)
 
     def _read_in_parts(self) -> set[str]:
         """The tensors that some equation reads reshaped, by a data-dependent index, or beyond their ends."""
@@ -172,7 +173,7 @@ class Plan:
         if e.name in self.forward and self.named(e.name):
             return True
         if self._is_atomic(e):
-            return unsuitable and not is_copy(e)
+            return unsuitable and not self._is_renamed(e)
         size = self._size(e)
         if unsuitable or size > LONGEST:
             return True
@@ -186,6 +187,10 @@ class Plan:
         """A number, or another tensor's symbol."""
         own = self.forms[e.name]
         return own is not None and isinstance(own.node, Atom | Constant)
+
+    def _is_renamed(self, e: Equation) -> bool:
+        """A copy of a tensor with a symbol, or of such a copy: it may be read in any way."""
+        return is_copy(e) and (e.operands[0] in self.shown or e.operands[0] in self.renamed)
 
     def _size(self, e: Equation) -> int:
         own = self.forms[e.name]

@@ -1,7 +1,8 @@
 """Formulas as SymPy objects: Indexed elements, Sum and Product over symbolic ranges.
 
 Tensors are IndexedBase objects named as in the derived graph, so that one can put numbers for them. Reading
-outside a tensor gives 0, which a Piecewise says wherever it can happen.
+outside a tensor gives 0, which a Choice says wherever it can happen. Piecewise will not do: `Sum` takes it
+apart, and moves conditions out of the inner of two nested sums although they depend on its index.
 """
 
 from __future__ import annotations
@@ -35,6 +36,17 @@ class Extremum(Expr):  # type: ignore[misc]
             points = range(int(low), int(high) + 1)
             values = [(b.subs(index, k), sp.sympify(c).subs(index, k)) for b, c in values for k in points]
         return getattr(sp, str(kind))(*(b.doit(**hints) for b, c in values if c == sp.true))
+
+
+class Choice(Expr):  # type: ignore[misc]
+    """`yes` where the condition holds, else `no`; one of the two as soon as the condition is decided."""
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, condition: Expr, yes: Expr, no: Expr) -> Expr:
+        decided = {sp.true: yes, sp.false: no}
+        return decided[condition] if condition in decided else Expr.__new__(cls, condition, yes, no)
 
 
 class SympyForm:
@@ -78,10 +90,19 @@ class SympyForm:
         if isinstance(expr, Applied):
             functions = self.plan.functions
             body = functions.derivative(expr.function) if expr.order else functions.bodies[expr.function]
-            return body.xreplace({VARIABLE: self._converted(expr.argument, extents)})
-        if not expr.args or not expr.has(Element, Reduction, Applied):
+            return self._converted(body, extents).xreplace({VARIABLE: self._converted(expr.argument, extents)})
+        if isinstance(expr, sp.Piecewise):
+            return self._cases(expr, extents)
+        if not expr.args or not expr.has(Element, Reduction, Applied, sp.Piecewise):
             return expr
         return expr.func(*(self._converted(a, extents) for a in expr.args))
+
+    def _cases(self, expr: Expr, extents: dict[Symbol, Expr]) -> Expr:
+        chosen: Expr = sp.Integer(0)
+        for value, condition in reversed(expr.args):
+            test = self._converted(condition, extents)
+            chosen = Choice(test, self._converted(value, extents), chosen)
+        return chosen
 
     def _read(self, element: Element, extents: dict[Symbol, Expr]) -> Expr:
         shape = tuple(self.plan.system.shape(element.name))
@@ -95,7 +116,7 @@ class SympyForm:
             index = _unravelled(_ravelled(index, sizes), shape)
         value = self._element(element.name, index)
         conditions = [c for c in conditions if c != sp.true]
-        return sp.Piecewise((value, sp.And(*conditions)), (0, True)) if conditions else value
+        return Choice(sp.And(*conditions), value, sp.Integer(0)) if conditions else value
 
     def _reduced(self, expr: Reduction, extents: dict[Symbol, Expr]) -> Expr:
         body = self._converted(expr.body, extents)
@@ -117,6 +138,6 @@ def _ravelled(index: Sequence[Expr], sizes: Sequence[Expr]) -> Expr:
 def _unravelled(place: Expr, shape: Sequence[Expr]) -> list[Expr]:
     found: list[Expr] = []
     for n in reversed(shape):
-        found.append(sp.Mod(place, n))
-        place = sp.floor(place / n)
+        found.append(sp.Mod(place, n) if n != 0 else sp.Integer(0))
+        place = sp.floor(place / n) if n != 0 else sp.Integer(0)
     return found[::-1]

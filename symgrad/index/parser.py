@@ -181,27 +181,23 @@ def _limit(tree: ast.AST) -> None:
     raise FormulaError("the formula is nested too deeply", hint=f"{MAX_DEPTH} levels at most")
 
 
+_SUM, _PRODUCT = (ast.Add, ast.Sub), (ast.Mult, ast.Div)
+
+
 def _children(node: ast.AST) -> list[ast.AST]:
-    """What a node consists of; a sum of many terms is one level, as it is read in one go."""
-    return [*map(_term, _terms(node))] if _is_sum(node) else list(ast.iter_child_nodes(node))
+    """What a node consists of; a sum or product of many terms is one level, as it is read in one go."""
+    chain = _chain(node)
+    return [term for term, _ in chain] if len(chain) > 1 else list(ast.iter_child_nodes(node))
 
 
-def _is_sum(node: ast.AST) -> bool:
-    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub)
-
-
-def _terms(node: ast.AST) -> list[tuple[ast.expr, bool]]:
-    """The terms of a + b - c ..., each with whether it is subtracted."""
+def _chain(node: ast.AST) -> list[tuple[ast.expr, bool]]:
+    """The terms of a + b - c ..., or the factors of a * b / c ..., each with whether it is inverted."""
+    kinds = next((k for k in (_SUM, _PRODUCT) if isinstance(node, ast.BinOp) and isinstance(node.op, k)), ())
     found = []
-    while isinstance(node, ast.BinOp) and _is_sum(node):
-        found.append((node.right, isinstance(node.op, ast.Sub)))
+    while isinstance(node, ast.BinOp) and isinstance(node.op, kinds):
+        found.append((node.right, isinstance(node.op, ast.Sub | ast.Div)))
         node = node.left
-    assert isinstance(node, ast.expr)
-    return [(node, False), *reversed(found)]
-
-
-def _term(term: tuple[ast.expr, bool]) -> ast.expr:
-    return term[0]
+    return [(node, False), *reversed(found)] if isinstance(node, ast.expr) else []
 
 
 def _caret(text: str, line: int, column: int) -> list[str]:
@@ -220,9 +216,7 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Expr, Expr], Expr]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
     ast.Mult: lambda a, b: a * b,
-    ast.Div: lambda a, b: a / b,
 }
-_SIZE_ARITHMETIC = (ast.Add, ast.Sub, ast.Mult)
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Expr, Expr], Expr]] = {
     ast.Eq: sp.Eq,
     ast.NotEq: sp.Ne,
@@ -336,16 +330,22 @@ class _Reader:
         return -operand if isinstance(node.op, ast.USub) else operand
 
     def _binop(self, node: ast.BinOp) -> Expr:
-        if _is_sum(node):
-            return sp.Add(*(-self.number(t) if minus else self.number(t) for t, minus in _terms(node)))
+        if isinstance(node.op, _SUM):
+            return sp.Add(*(-self.number(t) if minus else self.number(t) for t, minus in _chain(node)))
+        if isinstance(node.op, _PRODUCT):
+            return sp.Mul(*(1 / self.number(f) if below else self._factor(f) for f, below in _chain(node)))
         left, right = self.number(node.left), self.number(node.right)
         if isinstance(node.op, ast.Pow):
             return self._power(node, left, right)
         if isinstance(node.op, ast.FloorDiv):
             return self._floor(node, left, right)
-        if type(node.op) not in _ARITHMETIC:
-            self.refuse(node, f"{type(node.op).__name__} has no place in a formula")
-        return _ARITHMETIC[type(node.op)](left, right)
+        self.refuse(node, f"{type(node.op).__name__} has no place in a formula")
+
+    def _factor(self, node: ast.expr) -> Expr:
+        """A factor; the sign of the first one is one of the product, so that -(a + b)*c stays as it is."""
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return sp.Mul(-1, self.number(node.operand), evaluate=False)
+        return self.number(node)
 
     def _floor(self, node: ast.BinOp, left: Expr, right: Expr) -> Expr:
         if left.has(At) or right.has(At) or not right.is_positive:
@@ -539,7 +539,7 @@ class _Reader:
             value = -self.size(node.operand)
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
             value = self._floor(node, self.size(node.left), self.size(node.right))
-        elif isinstance(node, ast.BinOp) and isinstance(node.op, _SIZE_ARITHMETIC):
+        elif isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
             value = _ARITHMETIC[type(node.op)](self.size(node.left), self.size(node.right))
         else:
             self.refuse(node, "a size is an integer, a name, or + - * // of sizes")

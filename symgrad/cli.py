@@ -1,0 +1,370 @@
+"""The command line: `symgrad demo | inspect | emit | verify | train`.
+
+Results go to stdout, progress and errors to stderr. The exit code is 0 for success, 1 for an error or the
+answer no, 2 for wrong usage, 130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
+from pathlib import Path
+from traceback import walk_tb
+from types import ModuleType
+from typing import Any
+
+import networkx as nx
+
+import symgrad
+from symgrad.builder import Tensor
+from symgrad.demo import run_demo
+from symgrad.emit import Program
+from symgrad.errors import FileError, SymgradError, nearest
+from symgrad.files import _write, load_graph
+from symgrad.optimizers import OPTIMIZERS
+from symgrad.pipeline import DTYPES, STYLES, derive, emit
+from symgrad.verify import verify
+
+GRAPH_HELP = (
+    "a graph file (JSON), or FILE.py:NAME, where NAME is a graph, a tensor (taken as the loss) or a function "
+    "that returns one of them; FILE.py is your own code, and it is executed"
+)
+SEAL = "# Emitted by symgrad; SHA-256 of the lines above: "
+
+Arguments = list[str]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code."""
+    try:
+        status = _run(list(sys.argv[1:] if argv is None else argv))
+        if sys.stdout:
+            sys.stdout.flush()  # a reader that has gone away shows here
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails again
+    except (SymgradError, OSError) as error:
+        print(f"symgrad: error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("symgrad: interrupted", file=sys.stderr)
+        return 130
+    return 1
+
+
+def _run(argv: Arguments) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack the letters of mathematics
+    try:
+        options, rest = _parsed(argv)
+    except SystemExit as stop:  # argparse has printed its message
+        return int(stop.code or 0)
+    command: Callable[[argparse.Namespace, Arguments], int] = options.command
+    return command(options, rest)
+
+
+# arguments
+
+
+def _parsed(argv: Arguments) -> tuple[argparse.Namespace, Arguments]:
+    """The options, and the arguments that `train` hands on."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(argv)
+    if rest and options.command is not _train:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest and argv.index(rest[0]) < argv.index(options.graph):
+        parser.error(f"GRAPH comes before {rest[0]}: symgrad train GRAPH DATA.npz [options]")
+    return options, rest
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="symgrad",
+        description="A network in; formulas, NumPy training code and evidence for its gradients out.",
+        epilog="Results go to stdout, progress and errors to stderr. Exit codes: 0 success, 1 an error or "
+        "the answer no, 2 wrong usage, 130 interrupted.",
+    )
+    parser.add_argument("--version", action="version", version=f"symgrad {symgrad.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in (_add_demo, _add_inspect, _add_emit, _add_verify, _add_train):
+        add(commands)
+    return parser
+
+
+def _add_command(
+    commands: Any, run: Callable[..., int], name: str, summary: str, **settings: Any
+) -> argparse.ArgumentParser:
+    description = f"{summary[0].upper()}{summary[1:]}."
+    settings |= {"help": summary, "description": description}
+    made: argparse.ArgumentParser = commands.add_parser(name, **settings)
+    made.set_defaults(command=run)
+    return made
+
+
+def _add_graph(parser: argparse.ArgumentParser, wrt: bool = True) -> None:
+    parser.add_argument("graph", type=_source, metavar="GRAPH", help=GRAPH_HELP)
+    if wrt:
+        names = "the tensors to differentiate by (default: all parameters)"
+        parser.add_argument("--wrt", nargs="+", metavar="NAME", help=names)
+
+
+def _add_form(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="(default adam)")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="(default float32)")
+    _add_style(parser)
+
+
+def _add_style(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--style", choices=STYLES, default="fast", help="form of the program (default fast)")
+
+
+def _add_force(parser: argparse.ArgumentParser) -> None:
+    text = "replace existing files, also those that symgrad did not write or somebody changed"
+    parser.add_argument("--force", action="store_true", help=text)
+
+
+def _add_demo(commands: Any) -> None:
+    parser = _add_command(commands, _demo, "demo", "classify handwritten digits: the whole way")
+    where = "where the files go (default: here)"
+    parser.add_argument("--directory", type=Path, default=Path(), metavar="DIR", help=where)
+    _add_force(parser)
+
+
+def _add_inspect(commands: Any) -> None:
+    parser = _add_command(commands, _inspect, "inspect", "print the derivation of the gradients")
+    _add_graph(parser)
+    notation = parser.add_mutually_exclusive_group()
+    notation.add_argument("--latex", action="store_true", help="in LaTeX, for math mode")
+    notation.add_argument("--indexed", action="store_true", help="each gradient in index notation")
+
+
+def _add_emit(commands: Any) -> None:
+    parser = _add_command(commands, _emit, "emit", "write the program that trains the network")
+    _add_graph(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to (default: stdout)")
+    _add_form(parser)
+    _add_force(parser)
+
+
+def _add_verify(commands: Any) -> None:
+    parser = _add_command(commands, _verify, "verify", "compare the program's gradients with numeric ones")
+    _add_graph(parser)
+    sizes = "sizes of named dimensions (default: small ones)"
+    parser.add_argument("--dims", type=_dimension, nargs="+", default=[], metavar="NAME=SIZE", help=sizes)
+    parser.add_argument("--seed", type=_natural, default=0, help="of the random data (default 0)")
+    _add_style(parser)
+
+
+def _add_train(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        _train,
+        "train",
+        "emit the program in memory and run it on an .npz file of arrays",
+        usage="%(prog)s GRAPH DATA.npz [options] [options of the program]",
+        epilog="symgrad train GRAPH --help also lists the program's own options: epochs, batch size, "
+        "hyperparameters, files to save to.",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-h", "--help", action=_TrainHelp, nargs=0, default=False, help="show this help")
+    _add_graph(parser, wrt=False)
+    _add_form(parser)
+
+
+class _TrainHelp(argparse.Action):
+    """Help that goes on with the program's own where there is a graph to make it from."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: Any) -> None:
+        parser.print_help()
+        if getattr(namespace, "graph", None) is None:
+            parser.exit()
+        namespace.help = True
+
+
+def _source(text: str) -> str:
+    if text.endswith((".py", ".py:")):
+        name = text.rstrip(":")
+        raise argparse.ArgumentTypeError(f"{name!r} needs the name of a graph in it, as in {name}:loss")
+    return text
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of 0 or more, got {text!r}")
+    return int(text)
+
+
+def _dimension(text: str) -> tuple[str, int]:
+    name, _, size = text.partition("=")
+    if not name or not size.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected NAME=SIZE, as in N=5, got {text!r}")
+    return name, int(size)
+
+
+# commands
+
+
+def _demo(options: argparse.Namespace, _: Arguments) -> int:
+    return run_demo(options.directory, emitted_text, partial(replace_file, force=options.force))
+
+
+def _inspect(options: argparse.Namespace, _: Arguments) -> int:
+    derivation = derive(network(options.graph), options.wrt)
+    if options.indexed:
+        print("\n\n".join(derivation[name].indexed for name in derivation))
+    else:
+        print(derivation.latex if options.latex else derivation)
+    return 0
+
+
+def _emit(options: argparse.Namespace, _: Arguments) -> int:
+    text = emitted_text(_program(options, options.wrt))
+    if options.output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+            sys.stdout.reconfigure(encoding="utf-8")  # as Python reads its files
+        sys.stdout.write(text)
+    else:
+        replace_file(options.output, text.encode(), options.force)
+        print(f"wrote: {options.output}")
+    return 0
+
+
+def _verify(options: argparse.Namespace, _: Arguments) -> int:
+    graph = network(options.graph)
+    _note("comparing the program's gradients with numeric ones ...")
+    report = verify(graph, options.wrt, dims=dict(options.dims), seed=options.seed, style=options.style)
+    print(report)
+    return 0 if report.ok else 1
+
+
+def _train(options: argparse.Namespace, rest: Arguments) -> int:
+    module = _program(options).load()
+    name, sys.argv[0] = sys.argv[0], "symgrad train GRAPH"  # which the program's messages begin with
+    try:
+        status: int = module.main(["--help"] if options.help else rest)
+    finally:
+        sys.argv[0] = name
+    return status
+
+
+def _program(options: argparse.Namespace, wrt: Sequence[str] | None = None) -> Program:
+    graph = network(options.graph)
+    _note("deriving the gradients and writing the program ...")
+    return emit(derive(graph, wrt), options.optimizer, options.dtype, options.style)
+
+
+def _note(text: str) -> None:
+    """A word about work that may take long, for somebody who waits."""
+    if sys.stderr and sys.stderr.isatty():
+        print(text, file=sys.stderr)
+
+
+# files that are written
+
+
+def emitted_text(program: Program) -> str:
+    """A program's source with a last line that tells whether anybody changed it since."""
+    return f"{program.source}{SEAL}{_digest(program.source)}\n"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _untouched(content: bytes) -> bool:
+    """Whether this is an emitted file as `emitted_text` gave it (line ends aside)."""
+    try:
+        text = content.decode().replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        return False
+    source, seal, digest = text.rpartition(SEAL)
+    return bool(seal) and digest.strip() == _digest(source)
+
+
+def replace_file(path: Path, content: bytes, force: bool = False) -> None:
+    """Write a file, whole or not at all. Of existing files, only emitted ones that nobody changed are replaced.
+
+    Raises FileError for any other, unless `force`, and where nothing can be written.
+    """
+    try:
+        if path.exists():
+            old = path.read_bytes() if path.is_file() else None
+            if old == content:
+                return
+            _may_replace(path, old, force)
+        _write(Path(os.path.realpath(path)), content)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _may_replace(path: Path, old: bytes | None, force: bool) -> None:
+    if old is None:
+        raise FileError(f"{path}: exists and is no regular file")
+    if not force and not _untouched(old):
+        why = "exists, and is no file that symgrad emitted or was changed since"
+        raise FileError(f"{path}: {why}", hint="choose another place, or replace it with --force")
+
+
+# networks
+
+
+def network(source: str) -> nx.MultiDiGraph[Any]:
+    """The graph of a file or of `FILE.py:NAME`."""
+    path, separator, name = source.rpartition(":")
+    if not separator or not path.endswith(".py"):
+        return load_graph(source)
+    module = _executed(Path(path))
+    value: Any = _member(module, path, name)
+    if isinstance(value, Tensor):
+        value = symgrad.graph(value)
+    if not issubclass(type(value), nx.Graph):  # what may be wrong with a graph, `derive` will say
+        wanted = "a networkx.MultiDiGraph, a symgrad tensor, or a function that returns one of them"
+        raise FileError(f"{source} is of type {type(value).__name__}", hint=f"expected {wanted}")
+    return value
+
+
+def _executed(path: Path) -> ModuleType:
+    content = path.read_bytes()
+    module = ModuleType("symgrad_network")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses, for instance, look themselves up
+    with _user_code(path):
+        exec(compile(content, str(path), "exec"), module.__dict__)
+    return module
+
+
+def _member(module: ModuleType, path: str, name: str) -> Any:
+    """What the name stands for; if that is a function, what it returns."""
+    if name not in vars(module):
+        known = [n for n, v in vars(module).items() if callable(v) or isinstance(v, nx.Graph | Tensor)]
+        raise FileError(f"{path} defines no {name!r}", hint=nearest(name, known))
+    value = vars(module)[name]
+    if callable(value):
+        with _user_code(Path(path)):
+            return value()
+    return value
+
+
+@contextmanager
+def _user_code(path: Path) -> Iterator[None]:
+    """It finds modules beside it, prints to stderr, and what it raises becomes one FileError."""
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except (Exception, SystemExit) as error:
+        raise FileError(f"{path}{_line_in(path, error)}: {type(error).__name__}: {error}") from error
+
+
+def _line_in(path: Path, error: BaseException) -> str:
+    """The innermost line of the file on the way to the error."""
+    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
+    return f", line {lines[-1]}" if lines else ""

@@ -1,0 +1,182 @@
+"""`symgrad demo`: the whole way on handwritten digits, from the network to its held-out accuracy."""
+
+from __future__ import annotations
+
+import io
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from symgrad.builder import Tensor, graph, input, op_function, parameter
+from symgrad.data import Arrays, split_digits
+from symgrad.emit import Program
+from symgrad.files import save_graph
+from symgrad.pipeline import derive, emit
+from symgrad.verify import verify
+
+Write = Callable[[Path, bytes], None]
+
+LAYERS = (64, 128, 64, 10)
+OPTIMIZER, SETTINGS = "adamw", ["--epochs", "20", "--lr", "0.003"]
+REQUIRED = 0.97
+ENTRIES = 4  # of each gradient that are verified
+GRAPH, CODE, DATA, PARAMETERS = "digits.json", "digits_train.py", "digits.npz", "digits_params.npz"
+
+
+def digits_network() -> nx.MultiDiGraph[Any]:
+    """A classifier of 8 x 8 images: fully connected layers, relu between them, cross-entropy."""
+    relu, cross_entropy = op_function("relu"), op_function("cross_entropy")
+    a, labels = input("x", ("N", LAYERS[0])), input("t", ("N",), dtype="int64")
+    for k in range(1, len(LAYERS)):
+        z = _layer(a, k)
+        a = relu(z, name=f"a{k}")
+    return graph(cross_entropy(z, labels, name="loss"))
+
+
+def _layer(a: Tensor, k: int) -> Tensor:
+    return a @ parameter(f"W{k}", LAYERS[k - 1 : k + 1]) + parameter(f"b{k}", (LAYERS[k],))
+
+
+def run_demo(directory: Path, text_of: Callable[[Program], str], write: Write) -> int:
+    """Show the way and leave its files in `directory`; 0 if gradients and accuracy are as they should be.
+
+    `text_of` gives the text of a program's file, `write` writes a file.
+    """
+    start = time.perf_counter()
+    directory.mkdir(parents=True, exist_ok=True)
+    network = digits_network()
+    train, held_out = split_digits()
+    _derive(network, train, directory, text_of, write)
+    verified = _verify(network)
+    status = _train(directory, write)
+    if status:
+        return status
+    accuracy = _accuracy(directory, held_out)
+    correct = round(accuracy * len(held_out["t"]))
+    _heading("4. The result", f"{accuracy:.2%} held-out accuracy, {correct} of {len(held_out['t'])} images")
+    _print_files(directory)
+    print(f"the demo took {time.perf_counter() - start:.1f} s", file=sys.stderr)
+    return _verdict(verified, accuracy)
+
+
+def _derive(
+    network: nx.MultiDiGraph[Any],
+    data: Arrays,
+    directory: Path,
+    text_of: Callable[[Program], str],
+    write: Write,
+) -> None:
+    """Print the derivation; write the network, the program and the data it trains on."""
+    derivation = derive(network)
+    program = emit(derivation, OPTIMIZER, title="A classifier of handwritten digits, 8 x 8 pixels")
+    _heading("1. The derivation", _summary(program))
+    print(derivation)
+    write(directory / GRAPH, _graph_bytes(network))
+    write(directory / CODE, text_of(program).encode())
+    write(directory / DATA, _npz_bytes(data))
+
+
+def _verify(network: nx.MultiDiGraph[Any]) -> bool:
+    _heading("2. The evidence", "relative errors of the program's gradients against numeric ones")
+    _note("verifying the gradients ...")
+    report = verify(network, entries=ENTRIES)
+    print(report)
+    return report.ok
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _heading(title: str, text: str) -> None:
+    print(f"\n{title}: {text}\n", flush=True)
+
+
+def _summary(program: Program) -> str:
+    count = sum(map(math.prod, program.parameters.values()))
+    return f"a network of {' -> '.join(map(str, LAYERS))} units with {count:,} parameters"
+
+
+def _graph_bytes(network: nx.MultiDiGraph[Any]) -> bytes:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, GRAPH)
+        save_graph(network, path)
+        return path.read_bytes()
+
+
+def _npz_bytes(arrays: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _train(directory: Path, write: Write) -> int:
+    """Run the emitted file as anybody would; its parameters go where no file of the user's is lost."""
+    _heading("3. The training", f"python {CODE} {DATA} {' '.join(SETTINGS)} --save {PARAMETERS}")
+    code, data = (directory / CODE).resolve(), (directory / DATA).resolve()
+    if not sys.stderr.isatty():  # where the program shows no bar
+        _note("training ...")
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, str(code), str(data), *SETTINGS, "--save", PARAMETERS]
+        done = subprocess.run(command, cwd=scratch, stdout=subprocess.PIPE, text=True)
+        print(done.stdout, end="")
+        if done.returncode == 0:
+            write(directory / PARAMETERS, Path(scratch, PARAMETERS).read_bytes())
+    return done.returncode
+
+
+def _accuracy(directory: Path, held_out: Arrays) -> float:
+    """Of the saved parameters, in the emitted program."""
+    path = directory / CODE
+    module = ModuleType(path.stem)
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    trainer = module.Trainer.load(directory / PARAMETERS)
+    scores = trainer.predict(x=held_out["x"])
+    return float((scores.argmax(axis=1) == held_out["t"]).mean())
+
+
+FILES = {
+    GRAPH: "the network, a networkx graph as JSON",
+    CODE: "the program that trains it: one file, needs only NumPy",
+    DATA: "the images and labels it was trained on (symgrad.data says where they are from)",
+    PARAMETERS: "the trained parameters, and the optimizer's state to go on from",
+}
+NEXT = {
+    f"python {CODE} {DATA} --resume {PARAMETERS} --save more.npz": "train on",
+    f"symgrad emit {GRAPH} --style readable": "the same program as a textbook writes it",
+    f"symgrad inspect {GRAPH} --indexed": "every gradient in index notation",
+    f"symgrad verify {GRAPH} --seed 1": "the gradients at another random point",
+}
+
+
+def _print_files(directory: Path) -> None:
+    print(
+        f"in {directory.resolve()}:",
+        *_columns(FILES),
+        "",
+        "next, in that directory:",
+        *_columns(NEXT),
+        sep="\n",
+    )
+
+
+def _columns(rows: dict[str, str]) -> list[str]:
+    width = max(map(len, rows))
+    return [f"  {left:<{width}}  {right}" for left, right in rows.items()]
+
+
+def _verdict(verified: bool, accuracy: float) -> int:
+    if not verified:
+        _note("symgrad: error: the gradients differ from the numeric ones")
+    if accuracy < REQUIRED:
+        _note(f"symgrad: error: the accuracy is {accuracy:.2%}, expected {REQUIRED:.0%} or more")
+    return 0 if verified and accuracy >= REQUIRED else 1
