@@ -157,6 +157,8 @@ def _add_verify(commands: Any) -> None:
     sizes = "sizes of named dimensions (default: small ones)"
     parser.add_argument("--dims", type=_dimension, nargs="+", default=[], metavar="NAME=SIZE", help=sizes)
     parser.add_argument("--seed", type=_natural, default=0, help="of the random data (default 0)")
+    entries = "how many entries of each gradient are compared (default 12)"
+    parser.add_argument("--entries", type=_positive, default=12, metavar="COUNT", help=entries)
     _add_style(parser)
 
 
@@ -200,6 +202,12 @@ def _natural(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
+    return int(text)
+
+
 def _dimension(text: str) -> tuple[str, int]:
     name, _, size = text.partition("=")
     if not name or not size.isdecimal():
@@ -238,7 +246,14 @@ def _emit(options: argparse.Namespace, _: Arguments) -> int:
 def _verify(options: argparse.Namespace, _: Arguments) -> int:
     graph = network(options.graph)
     _note("comparing the program's gradients with numeric ones ...")
-    report = verify(graph, options.wrt, dims=dict(options.dims), seed=options.seed, style=options.style)
+    report = verify(
+        graph,
+        options.wrt,
+        dims=dict(options.dims),
+        seed=options.seed,
+        style=options.style,
+        entries=options.entries,
+    )
     print(report)
     return 0 if report.ok else 1
 
@@ -288,7 +303,7 @@ def _untouched(content: bytes) -> bool:
 
 
 def replace_file(path: Path, content: bytes, force: bool = False) -> None:
-    """Write a file, whole or not at all. Of existing files, only emitted ones that nobody changed are replaced.
+    """Write a file, whole or not at all. Existing files are replaced only if emitted and never changed.
 
     Raises FileError for any other, unless `force`, and where nothing can be written.
     """
@@ -326,7 +341,8 @@ def network(source: str) -> nx.MultiDiGraph[Any]:
     if not issubclass(type(value), nx.Graph):  # what may be wrong with a graph, `derive` will say
         wanted = "a networkx.MultiDiGraph, a symgrad tensor, or a function that returns one of them"
         raise FileError(f"{source} is of type {type(value).__name__}", hint=f"expected {wanted}")
-    return value
+    graph: nx.MultiDiGraph[Any] = value
+    return graph
 
 
 def _executed(path: Path) -> ModuleType:

@@ -23,7 +23,11 @@ def number(body: sp.Expr, values: Arrays, plan: Plan, place: dict[sp.Symbol, int
 
     def inside(expr: sp.Expr) -> sp.Expr:
         if isinstance(expr, Element):
-            array = values[expr.name] if expr.view is None else values[expr.name].reshape([int(s) for s in expr.view])
+            array = (
+                values[expr.name]
+                if expr.view is None
+                else values[expr.name].reshape([int(s) for s in expr.view])
+            )
             index = [int(inside(e)) for e in expr.index]
             within = all(0 <= k < size for k, size in zip(index, array.shape, strict=True))
             value = array[tuple(index)] if within else 0
@@ -56,9 +60,12 @@ def number(body: sp.Expr, values: Arrays, plan: Plan, place: dict[sp.Symbol, int
 class Matrices:
     """Computes matrix notation: vectors are columns, or rows, and plain beside a matrix run along its rows."""
 
-    def __init__(self, plan: Plan, values: Arrays) -> None:
+    def __init__(self, plan: Plan, values: Arrays, sizes: Mapping[str, int] | None = None) -> None:
         self.plan = plan
-        self.values = {plan.symbols[name].text: np.asarray(a, float) for name, a in values.items() if name in plan.shown}
+        self.sizes = {sp.Symbol(k, integer=True, positive=True): size for k, size in (sizes or {}).items()}
+        self.values = {
+            plan.symbols[name].text: np.asarray(a, float) for name, a in values.items() if name in plan.shown
+        }
 
     def __call__(self, node: n.Node, shape: tuple[int, ...]) -> np.ndarray:
         return np.asarray(self.value(node)).reshape(shape)
@@ -80,10 +87,10 @@ class Matrices:
         return slice(int(start or 0), int(stop) if stop else None)
 
     def constant(self, node: n.Constant) -> Any:
-        return float(node.value)
+        return float(node.value.subs(self.sizes))
 
     def scaled(self, node: n.Scaled) -> Any:
-        return float(node.value) * self.value(node.body)
+        return float(node.value.subs(self.sizes)) * self.value(node.body)
 
     def product(self, node: n.Product) -> Any:
         made = 1.0
@@ -136,7 +143,14 @@ class Matrices:
                 body = functions.bodies[number] if node.text == letter.text else functions.derivative(number)
                 return _pointwise(body.xreplace({VARIABLE: sp.Symbol("x", real=True)}), arguments[0])
         x = sp.Symbol("x", real=True)
-        table = {"max": np.maximum, "min": np.minimum, "|": np.abs, "sqrt": np.sqrt, "exp": np.exp, "log": np.log}
+        table = {
+            "max": np.maximum,
+            "min": np.minimum,
+            "|": np.abs,
+            "sqrt": np.sqrt,
+            "exp": np.exp,
+            "log": np.log,
+        }
         if node.text in table:
             return table[node.text](*arguments)
         names = {"σ": 1 / (1 + sp.exp(-x)), "softplus": sp.log(1 + sp.exp(x)), "log1p": sp.log(1 + x)}
@@ -145,15 +159,12 @@ class Matrices:
 
     def reduce(self, node: n.Reduce) -> Any:
         body = self.value(node.body)
-        if not node.letters or np.ndim(body) != 2 or 1 in self._extent(node, body):
+        if not node.letters or np.ndim(body) != 2 or 1 in np.shape(body):
             return FOLD[node.kind](body)
         letters = self.plan.setting.letters.several([sp.Integer(7)] * 2)
-        axis = letters.index(node.letters[0])
+        axis = 0 if node.letters[0] == "n" else letters.index(node.letters[0])
         folded = FOLD[node.kind](body, axis=axis)
         return folded[None, :] if self.plan.setting.rows else folded[:, None]
-
-    def _extent(self, node: n.Reduce, body: np.ndarray) -> tuple[int, ...]:
-        return np.shape(body)
 
     def indicator(self, node: n.Indicator) -> Any:
         return np.asarray(self.value(node.condition), float)
@@ -173,5 +184,3 @@ class Matrices:
 def _pointwise(body: sp.Expr, array: Any) -> Any:
     x = sp.Symbol("x", real=True)
     return np.vectorize(lambda v: float(body.subs(x, float(v)).evalf()), otypes=[float])(array)
-
-

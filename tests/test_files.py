@@ -93,7 +93,9 @@ def test_networkx_reads_and_writes_the_same_form(tmp_path: Path) -> None:
     graph = network()
     sg.save_graph(graph, tmp_path / "a.json")
     data = json.loads((tmp_path / "a.json").read_text())
-    (tmp_path / "b.json").write_text(json.dumps(nx.node_link_data(nx.node_link_graph(data, edges="edges"), edges="edges")))
+    (tmp_path / "b.json").write_text(
+        json.dumps(nx.node_link_data(nx.node_link_graph(data, edges="edges"), edges="edges"))
+    )
     assert equal(sg.load_graph(tmp_path / "b.json"), graph)
     (tmp_path / "c.json").write_text(json.dumps(nx.node_link_data(graph, edges="links")))
     assert equal(sg.load_graph(tmp_path / "c.json"), graph)
@@ -107,20 +109,41 @@ def test_the_same_graph_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 DIMENSIONS = st.sampled_from([1, 2, 3])
-OPS = st.sampled_from(["add", "multiply", "tanh", "sum", "transpose", "reshape", "slice", "pad", "leaky", "define", "constant", "stack"])
+OPS = st.sampled_from(
+    [
+        "add",
+        "multiply",
+        "tanh",
+        "sum",
+        "transpose",
+        "reshape",
+        "slice",
+        "pad",
+        "leaky",
+        "define",
+        "constant",
+        "stack",
+    ]
+)
 
 
 @st.composite
 def networks(draw: st.DrawFn) -> nx.MultiDiGraph:
     """A random network of square tensors: every op keeps the shape (n, n)."""
     n = draw(DIMENSIONS)
-    tensors = [sg.input("x", (n, n)), sg.parameter("W", (n, n), draw(st.sampled_from([None, 0.5, ["normal", 1]])))]
+    tensors = [
+        sg.input("x", (n, n)),
+        sg.parameter("W", (n, n), draw(st.sampled_from([None, 0.5, ["normal", 1]]))),
+    ]
     for _ in range(draw(st.integers(0, 8))):
         a, b = draw(st.sampled_from(tensors)), draw(st.sampled_from(tensors))
         tensors.append(_grown(draw(OPS), a, b, n, draw(st.floats(-1e300, 1e300))))
     named = draw(st.booleans())
     end = tensors[-1]
-    return sg.graph(sg.mean(end, name="loss" if named else None), outputs=draw(st.sampled_from([None, [end], [end, tensors[0]]])))
+    return sg.graph(
+        sg.mean(end, name="loss" if named else None),
+        outputs=draw(st.sampled_from([None, [end], [end, tensors[0]]])),
+    )
 
 
 def _grown(op: str, a: sg.Tensor, b: sg.Tensor, n: int, number: float) -> sg.Tensor:
@@ -187,7 +210,10 @@ def test_any_network_comes_back(tmp_path_factory: pytest.TempPathFactory, graph:
         (document(edges=[{"source": "x"}]), "edge 0 of the list is no object"),
         (document(edges=[{"source": "x", "target": 3}]), "edge 0 of the list is no object"),
         (document(edges=[{"source": "x", "target": "y", "key": [0]}]), "edge 0 of the list has the key [0]"),
-        (document(edges=[{"source": "x", "target": "y", "key": 0}] * 2), "the edge from 'x' with key 0 stands twice"),
+        (
+            document(edges=[{"source": "x", "target": "y", "key": 0}] * 2),
+            "the edge from 'x' with key 0 stands twice",
+        ),
         ('{"graph": {"symgrad": NaN}}', "NaN is no number of JSON"),
         ('{"graph": {"symgrad": -Infinity}}', "-Infinity is no number of JSON"),
     ],
@@ -274,7 +300,7 @@ def test_other_things_that_cannot_be_saved(tmp_path: Path) -> None:
     graph.graph["author"] = object()
     with pytest.raises(FileError, match="the graph holds object"):
         sg.save_graph(graph, tmp_path / "x.json")
-    with pytest.raises(GraphError, match="a network is a networkx.MultiDiGraph, not DiGraph"):
+    with pytest.raises(GraphError, match=r"a network is a networkx\.MultiDiGraph, not DiGraph"):
         sg.save_graph(nx.DiGraph(), tmp_path / "x.json")
     graph = nx.MultiDiGraph(symgrad=1, loss="y")
     graph.add_node("x", op="input", shape=(2,))

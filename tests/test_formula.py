@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
 import numpy as np
 import pytest
 import sympy as sp
+from formula_value import Matrices, number
 
+from symgrad.conventions import CONVENTIONS
 from symgrad.derive import derive_system
 from symgrad.errors import DeriveError
 from symgrad.expand import expand
@@ -20,6 +23,7 @@ from symgrad.formula.render_latex import latex
 from symgrad.formula.render_text import text
 from symgrad.formula.symbols import Style
 from symgrad.ops import OPS
+from symgrad.verify.reference import evaluate
 
 Row = tuple[Any, ...]
 
@@ -248,7 +252,13 @@ def test_shared_weights_sum_over_the_steps() -> None:
 
 
 def test_layer_norm() -> None:
-    leaves = {"x": given("N", 16), "t": given("N", 16), "W": learned(16, 16), "g": learned(16), "b": learned(16)}
+    leaves = {
+        "x": given("N", 16),
+        "t": given("N", 16),
+        "W": learned(16, 16),
+        "g": learned(16),
+        "b": learned(16),
+    }
     nodes = [("z", "matmul", ["x", "W"]), ("y", "layer_norm", ["z", "g", "b"]), ("loss", "mse", ["y", "t"])]
     printed = lines(derivation(network(leaves, nodes)))
     for line in ("v = 1/16 Σᵢ d²", "y = g ⊙ h + b", "∇g = Σₙ (δ_y ⊙ h)", "∇b = Σₙ δ_y", "∇W = xᵀ δ"):
@@ -267,7 +277,11 @@ def test_convolution_in_index_notation() -> None:
 
 def test_embeddings_read_by_index() -> None:
     leaves = {"t": given("N", dtype="int64"), "E": learned(100, 8), "W": learned(8, 2)}
-    nodes = [("embedding1", "embedding", ["E", "t"]), ("z", "matmul", ["embedding1", "W"]), ("loss", "sum", ["z"])]
+    nodes = [
+        ("embedding1", "embedding", ["E", "t"]),
+        ("z", "matmul", ["embedding1", "W"]),
+        ("loss", "sum", ["z"]),
+    ]
     d = derivation(network(leaves, nodes))
     assert any(line.endswith("[n,i] = E[t[n],i]") for line in lines(d))
     assert "[i = t[n]]" in d["E"].indexed
@@ -310,6 +324,77 @@ def test_every_op_has_every_notation(name: str, number: int) -> None:
     assert all(0 < len(comments(e.name)) <= 100 for e in d.system)
 
 
+@pytest.mark.parametrize(("name", "number"), CASES)
+def test_what_is_printed_is_what_is_computed(name: str, number: int) -> None:
+    """Every line, in index and in matrix notation, read back and computed from the values of its symbols."""
+    graph, wrt = _case_network(name, number)
+    wrt = [n for n in wrt if _reaches_loss(expand(graph), n)]
+    if not wrt:
+        pytest.skip("nothing to differentiate by")
+    d = derivation(graph, wrt=wrt)
+    values = evaluate(d.system, _data(name, number), needed=d.plan.needed)
+    if max(a.size for a in values.values()) > 60:
+        pytest.skip("too large to compute element by element")
+    check_lines(d, values)
+
+
+def _data(name: str, number: int) -> dict[str, np.ndarray]:
+    """The sample arrays of a case; floats anew, away from where they overflow."""
+    case, random = OPS[name].cases[number], np.random.default_rng(number)
+    found = {}
+    for k, a in enumerate(case.operands):
+        shape = a if isinstance(a, tuple) else np.shape(a)
+        drawn = random.normal(size=shape) if case.domain is None else random.uniform(*case.domain, size=shape)
+        kept = not isinstance(a, tuple) and (np.asarray(a).dtype.kind != "f" or np.abs(a).max() < 50)
+        found[f"x{k}"] = np.asarray(a) if kept else drawn
+    return found
+
+
+def check_lines(d: Derivation, values: dict[str, np.ndarray]) -> int:
+    """Compare every line of a derivation with the values of its left side; the number of matrix lines."""
+    plan, matrices, compared = d.plan, Matrices(d.plan, values), 0
+    flat = any(
+        1 in np.shape(values[name]) or not np.size(values[name]) for name in plan.shown if name in values
+    )
+    for name in plan.system.equations:
+        if name not in plan.shown:
+            continue
+        heads, body = plan.template(name)
+        for place in np.ndindex(*values[name].shape):
+            found = number(body, values, plan, dict(zip(heads, place, strict=True)))
+            assert found == pytest.approx(float(values[name][place]), rel=1e-9, abs=1e-9)
+        own = plan.forms[name]
+        if own is not None and len(own.axes) == values[name].ndim and not flat:
+            made = matrices(own.node, values[name].shape)
+            np.testing.assert_allclose(made, values[name], rtol=1e-9, atol=1e-9)
+            compared += 1
+    return compared
+
+
+@pytest.mark.parametrize("rows", [True, False])
+def test_matrix_notation_of_networks_computes_the_gradients(rows: bool) -> None:
+    random = np.random.default_rng(0)
+    graph = recurrent(3) if rows else columns()
+    d = derivation(graph)
+    sizes = {"N": 5}
+    shapes = {n: [sizes.get(str(s), s) for s in leaf.shape] for n, leaf in d.system.leaves.items()}
+    values = evaluate(
+        d.system, {n: random.normal(size=[int(s) for s in shape]) for n, shape in shapes.items()}
+    )
+    assert d.wrt and check_matrix_lines(d, values) >= 10
+
+
+def check_matrix_lines(d: Derivation, values: dict[str, np.ndarray]) -> int:
+    matrices, compared = Matrices(d.plan, values, {"N": 5}), 0
+    for name in d.plan.system.equations:
+        own = d.plan.forms.get(name)
+        if name in d.plan.shown and own is not None and len(own.axes) == values[name].ndim:
+            made = matrices(own.node, values[name].shape)
+            np.testing.assert_allclose(made, values[name], rtol=1e-9, atol=1e-9)
+            compared += 1
+    return compared
+
+
 def _reaches_loss(system: Any, name: str) -> bool:
     try:
         derive_system(system, wrt=[name])
@@ -336,13 +421,17 @@ def _count(written: str, command: str) -> int:
 # the SymPy form
 
 
-def _evaluated(equations: tuple[sp.Eq, ...], arrays: dict[str, np.ndarray], sizes: dict[str, int]) -> dict[str, np.ndarray]:
+def _evaluated(
+    equations: tuple[sp.Eq, ...], arrays: dict[str, np.ndarray], sizes: dict[str, int]
+) -> dict[str, np.ndarray]:
     """Every left side as an array, by putting numbers for the Indexed objects of each equation in turn."""
     values = dict(arrays)
     dimensions = {sp.Symbol(k, integer=True, positive=True): v for k, v in sizes.items()}
     for equation in equations:
         left = equation.lhs
-        shape = [int(sp.sympify(s).subs(dimensions)) for s in left.shape] if isinstance(left, sp.Indexed) else []
+        shape = (
+            [int(sp.sympify(s).subs(dimensions)) for s in left.shape] if isinstance(left, sp.Indexed) else []
+        )
         made = np.zeros(shape)
         for place in np.ndindex(*shape):
             index = dict(zip(left.indices, place, strict=True)) if shape else {}
@@ -394,7 +483,9 @@ def test_the_sympy_form_gives_the_gradient() -> None:
         for place in np.ndindex(*found.shape):
             step = np.zeros(found.shape)
             step[place] = 1e-6
-            numeric = (loss(**{tensor: arrays[tensor] + step}) - loss(**{tensor: arrays[tensor] - step})) / 2e-6
+            numeric = (
+                loss(**{tensor: arrays[tensor] + step}) - loss(**{tensor: arrays[tensor] - step})
+            ) / 2e-6
             assert found[place] == pytest.approx(numeric, rel=1e-6, abs=1e-8)
 
 
@@ -420,7 +511,9 @@ def test_the_sympy_form_of_windows_and_maxima_gives_the_gradient() -> None:
         for place in np.ndindex(*found.shape):
             step = np.zeros(found.shape)
             step[place] = 1e-6
-            numeric = (loss(**{tensor: arrays[tensor] + step}) - loss(**{tensor: arrays[tensor] - step})) / 2e-6
+            numeric = (
+                loss(**{tensor: arrays[tensor] + step}) - loss(**{tensor: arrays[tensor] - step})
+            ) / 2e-6
             assert found[place] == pytest.approx(numeric, rel=1e-6, abs=1e-8)
 
 
@@ -561,9 +654,9 @@ def test_the_same_text_for_equal_graphs() -> None:
 def test_a_thousand_layers_print_in_seconds() -> None:
     graph = perceptron([4] * 1001, ["tanh"] * 1000)
     d = derivation(graph)
-    start = time.perf_counter()
+    start = time.process_time()
     printed, formula, indexed = str(d), str(d["W1"]), d["W1"].indexed
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert "δ⁵⁰⁰ = (δ⁵⁰¹ (W⁵⁰¹)ᵀ) ⊙ f'(z⁵⁰⁰)" in printed
     assert formula.startswith("∇W¹ = xᵀ δ¹") and indexed.count("\n") > 990
 
@@ -574,3 +667,32 @@ def test_comments_for_code() -> None:
     assert statement_comment(d.system, "d_z1") == "δ¹ = δ_h ⊙ (1 − tanh(z¹)²)"
     (delta,) = (name for name, tensor in d.plan.symbols.adjoints.items() if tensor == "z2")
     assert len(statement_comment(d.system, delta).splitlines()) == 1
+
+
+def test_the_conventions_page_is_true(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "conventions.md").read_text(encoding="utf-8")
+    namespace: dict[str, Any] = {}
+    for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(snippet, "conventions.md", "exec"), namespace)
+    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert shown in capsys.readouterr().out
+    for c in CONVENTIONS:
+        assert f"| {c.function} | {c.where} | {c.value} |" in page
+
+
+def test_a_derivation_without_a_loss_and_one_of_a_derivative() -> None:
+    leaves = {"x": given("N", 3), "W": learned(3, 2)}
+    graph = network(leaves, [("z", "matmul", ["x", "W"]), ("y", "tanh", ["z"])])
+    del graph.graph["loss"]
+    system = expand(graph)
+    product = Derivation(graph, system, derive_system(system, of="y", wrt=["W"], seed="v"))
+    assert lines(product)[:3] == ["forward", "z = x W", "y = f(z)"]
+    assert "δ = v ⊙ f'(z)" in lines(product) and "∇W = xᵀ δ" in lines(product)
+    first = derivation(
+        network(leaves, [("z", "matmul", ["x", "W"]), ("y", "tanh", ["z"]), ("L", "sum", ["y"])], "L")
+    )
+    again = first.graph
+    again.add_node("total", op="sum")
+    again.add_edge(first["W"].name, "total", arg=0)
+    again.graph["loss"] = "total"
+    assert "f'(z)" in str(first) and str(derivation(again, wrt=["W"])["W"]).startswith("∇W = xᵀ ")

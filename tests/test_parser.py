@@ -1,4 +1,4 @@
-"""Formula text: what it means, what is refused and why, and that definitions print as the text they came from."""
+"""Formula text: what it means, what is refused and why, and that definitions print as their text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from sympy import Integer
 
 from symgrad.errors import FormulaError, ShapeError, SymgradError
 from symgrad.index.definition import At, Definition, dimension, renumber
-from symgrad.index.parser import Operand, Part, broadcast_shapes, operand_names, parse, parse_dimension, target_names
+from symgrad.index.parser import (
+    Operand,
+    Part,
+    broadcast_shapes,
+    operand_names,
+    parse,
+    parse_dimension,
+    target_names,
+)
 from symgrad.index.text import definition_text
 
 N = dimension("N")
@@ -228,7 +236,10 @@ def test_sums_may_be_long() -> None:
         ("Y[i, j] = (-8)**(1/3)*X[i, j]", "a negative number has whole powers only"),
         ("Y[i, j] = (-1)**X[i, j]", "a negative number has whole powers only"),
         ("Y[i, j] = exp(exp(exp(100)))*X[i, j]", "the number is not finite in double precision"),
-        ("Y[i, j] = where(exp(exp(exp(100))) > 3, X[i, j], 0)", "the number is not finite in double precision"),
+        (
+            "Y[i, j] = where(exp(exp(exp(100))) > 3, X[i, j], 0)",
+            "the number is not finite in double precision",
+        ),
         ("Y[i, j] = maximum(exp(exp(9999)), 3)*X[i, j]", "the number is not finite in double precision"),
         ("Y[i, j] = (X[i, j] > 0)*2", "a comparison is true or false and no number here"),
         ("Y[i, j] = exp(X[i, j] > 0)", "a comparison is true or false and no number here"),
@@ -240,7 +251,9 @@ def test_sums_may_be_long() -> None:
 def test_refusals(text: str, why: str) -> None:
     with pytest.raises(SymgradError) as caught:
         parse(text, (X, S))
-    assert type(caught.value) in (FormulaError, ShapeError) and why in str(caught.value), str(caught.value)[:500]
+    assert type(caught.value) in (FormulaError, ShapeError) and why in str(caught.value), str(caught.value)[
+        :500
+    ]
     assert len(str(caught.value)) < 1500
 
 
@@ -259,11 +272,23 @@ def test_the_place_of_a_fault_is_shown() -> None:
         (
             "Z[i, j] = sum(k, X[i, k]*W[k, j])",
             (X, tensor("W", 5, 3)),
-            ["index k differs between operands", "X has shape (N, 4), k = 4 on axis 1", "W has shape (5, 3), k = 5 on axis 0"],
+            [
+                "index k differs between operands",
+                "X has shape (N, 4), k = 4 on axis 1",
+                "W has shape (5, 3), k = 5 on axis 0",
+            ],
         ),
-        ("Y[i, j] = X[0, j]", (X,), ["nothing tells how many values the index 'i' takes", "write Y[i:5] on the left"]),
+        (
+            "Y[i, j] = X[0, j]",
+            (X,),
+            ["nothing tells how many values the index 'i' takes", "write Y[i:5] on the left"],
+        ),
         ("Y[i] = X[-i, 0]", (X,), ["nothing tells how many values the index 'i' takes"]),
-        ("Y[...] = A[...] + B[...]", (tensor("A", 3), tensor("B", 4)), ["do not broadcast: 3 against 4 on axis -1"]),
+        (
+            "Y[...] = A[...] + B[...]",
+            (tensor("A", 3), tensor("B", 4)),
+            ["do not broadcast: 3 against 4 on axis -1"],
+        ),
         ("Y[..., i, j] = A[..., i, j]", (tensor("A", 3),), ["A has shape (3,); at least 2 axes are needed"]),
     ],
 )
@@ -281,7 +306,9 @@ def test_a_bare_name_of_an_operand_and_a_dimension_is_ambiguous() -> None:
     assert last("Y[i] = V[i]*V", tensor("V", "V")).body.has(dimension("V"))
 
 
-@pytest.mark.parametrize("text", ["", "1.5", "N**2", "N/2", "f(N)", "N;M", "N = 3", "-", "x.y", "[N]", "'N'", "N//0", "N//-1"])
+@pytest.mark.parametrize(
+    "text", ["", "1.5", "N**2", "N/2", "f(N)", "N;M", "N = 3", "-", "x.y", "[N]", "'N'", "N//0", "N//-1"]
+)
 def test_sizes_that_are_refused(text: str) -> None:
     with pytest.raises(FormulaError):
         parse_dimension(text)
@@ -309,9 +336,28 @@ OPERANDS = (
     tensor("F", 9, 4),
     tensor("I", "N", integral=True),
 )
-ELEMENTS = st.sampled_from(["A[i, j]", "B[j, i]", "C[j]", "D", "F[I[i], j]", "F[j + 2, j]", "B[3 - j, i]", "A.reshape(4, N)[j, i]"])
+ELEMENTS = st.sampled_from(
+    ["A[i, j]", "B[j, i]", "C[j]", "D", "F[I[i], j]", "F[j + 2, j]", "B[3 - j, i]", "A.reshape(4, N)[j, i]"]
+)
 NUMBERS = st.sampled_from(["1", "2", "0.5", "1/3", "0.1", "7", "pi", "i", "len(j)", "N"])
-UNARY = st.sampled_from(["exp", "tanh", "sigmoid", "softplus", "abs", "sqrt", "log1p", "expm1", "erf", "erfc", "sign", "heaviside", "-", "log"])
+UNARY = st.sampled_from(
+    [
+        "exp",
+        "tanh",
+        "sigmoid",
+        "softplus",
+        "abs",
+        "sqrt",
+        "log1p",
+        "expm1",
+        "erf",
+        "erfc",
+        "sign",
+        "heaviside",
+        "-",
+        "log",
+    ]
+)
 BINARY = st.sampled_from(["+", "-", "*", "/", "maximum", "minimum"])
 COMPARISON = st.sampled_from(["<", "<=", ">", ">=", "==", "!="])
 
@@ -324,8 +370,12 @@ def _combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
             lambda t: f"{t[0]}({t[1]}, {t[2]})" if t[0].isalpha() else f"({t[1]}) {t[0]} ({t[2]})"
         ),
         st.tuples(inner, st.sampled_from(["2", "3", "-1", "0.5", "-2"])).map(lambda t: f"({t[0]})**({t[1]})"),
-        st.tuples(plain, COMPARISON, plain, inner, inner).map(lambda t: f"where({t[0]} {t[1]} {t[2]}, {t[3]}, {t[4]})"),
-        st.tuples(inner, plain).map(lambda t: f"where({t[1]} > 0 and not {t[1]} > 2 or {t[1]} < 1, {t[0]}, 1)"),
+        st.tuples(plain, COMPARISON, plain, inner, inner).map(
+            lambda t: f"where({t[0]} {t[1]} {t[2]}, {t[3]}, {t[4]})"
+        ),
+        st.tuples(inner, plain).map(
+            lambda t: f"where({t[1]} > 0 and not {t[1]} > 2 or {t[1]} < 1, {t[0]}, 1)"
+        ),
     )
 
 
@@ -352,7 +402,7 @@ def printed(part: Part, operands: dict[str, Operand]) -> str:
     return definition_text(part.definition, part.target, part.operands, shapes, part.boolean)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4000, deadline=None)
 @given(HEADS, BODIES)
 def test_what_is_printed_is_what_was_parsed(head: tuple[str, str], body: str) -> None:
     left, right = head
@@ -364,14 +414,19 @@ def test_what_is_printed_is_what_was_parsed(head: tuple[str, str], body: str) ->
     for part in parts:
         text = printed(part, known)
         (again,) = parse(text, tuple(known[name] for name in part.operands), frozenset({"N"}))
-        definition = renumber(again.definition, {k: part.operands.index(n) for k, n in enumerate(again.operands)})
+        definition = renumber(
+            again.definition, {k: part.operands.index(n) for k, n in enumerate(again.operands)}
+        )
         assert definition == part.definition, text
         assert again.boolean == part.boolean
         assert printed(Part(part.target, definition, part.operands, again.boolean), known) == text
         known[part.target] = Operand(part.target, part.definition.shape)
 
 
-@pytest.mark.parametrize("relation", ["X[i, j] > 0", "X[i, j] == 1", "not X[i, j] > 0", "X[i, j] > 0 and X[i, j] < 1", "0 < X[i, j] <= 2"])
+@pytest.mark.parametrize(
+    "relation",
+    ["X[i, j] > 0", "X[i, j] == 1", "not X[i, j] > 0", "X[i, j] > 0 and X[i, j] < 1", "0 < X[i, j] <= 2"],
+)
 def test_boolean_formulas_print(relation: str) -> None:
     (part,) = parse(f"Y[i, j] = {relation}", (X,))
     (again,) = parse(printed(part, {"X": X}), (X,))

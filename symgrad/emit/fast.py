@@ -2,76 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-import sympy as sp
 from sympy import Expr
 
-from symgrad.emit.source import scalar_text, shape_text, size_text, view_text
-from symgrad.lower.ir import Array, Code, View
+from symgrad.emit.request import Request
+from symgrad.emit.source import BIND, INDENT, bound_functions, mentions, scalar_text, shape_text, size_text, view_text
+from symgrad.emit.tables import constant_name
+from symgrad.lower.ir import Array, View
 from symgrad.names import free_name
-from symgrad.schedule import Call
+from symgrad.schedule import Call, flatten, plan_memory
 
-INDENT = "    "
-
-
-@dataclass
-class Segment:
-    """One of forward, loss and backward: its calls, and the line that ends it."""
-
-    name: str
-    signature: str
-    doc: str
-    calls: list[Call]
-    result: str
+_DTYPES = {"float": "DTYPE", "int64": "np.int64", "bool": "np.bool_"}
+_NUMBERS = {"0": "zero", "1": "one", "0.5": "half", "2": "two"}
 
 
-@dataclass
-class Binder:
-    """Prints a `_bind` function from a planned code.
+def fast_lines(request: Request) -> tuple[list[str], set[str]]:
+    """`_bind` as lines, and the functions that it calls."""
+    code = request.code
+    calls = flatten(code)
+    loss = code.values[request.loss]
+    plan_memory(code, calls, [*request.outputs, loss])
+    forward, until_loss, backward = request.stages(calls)
+    binder = _Binder(request)
+    returned = ", ".join(map(binder.mention, request.outputs))
+    bodies = [
+        *binder.segment("forward(inputs: Arrays) -> tuple[Array, ...]", "The outputs.", forward, request.outputs),
+        f"{INDENT * 2}return ({returned},)",
+        "",
+        *binder.segment("loss(inputs: Arrays) -> float", "The loss, after forward.", until_loss, [loss]),
+        f"{INDENT * 2}return float({binder.mention(loss)})",
+        "",
+        *binder.segment("backward(inputs: Arrays) -> None", "Every gradient, after loss.", backward, []),
+    ]
+    doc = f'{INDENT}"""Buffers for one batch size, and forward, loss and backward that work in them."""'
+    memory = binder.memory()
+    head = [BIND, doc, *bound_functions(binder.functions), *memory]
+    return [*head, "", *bodies, "", f"{INDENT}return forward, loss, backward"], binder.functions
 
-    Attributes:
-        comments: equation -> the formula that it computes.
-        results: names of wanted arrays, which stay bound.
+
+class _Binder:
+    """Prints calls, and collects what has to be bound before them.
+
+    `views` and `constants` are named once; `mentioned` are the arrays that some line names.
     """
 
-    code: Code
-    dimensions: Sequence[str]
-    comments: Mapping[str, str]
-    constants: dict[str, str] = field(default_factory=dict)
-    views: dict[View, str] = field(default_factory=dict)
-    functions: set[str] = field(default_factory=set)
-    originals: Mapping[str, str] = field(default_factory=dict)
-    mentioned: set[str] = field(default_factory=set)
+    def __init__(self, request: Request) -> None:
+        self.request, self.code = request, request.code
+        self.constants: dict[str, str] = {}
+        self.views: dict[View, str] = {}
+        self.functions: set[str] = set()
+        self.mentioned: set[str] = set()
 
-    def text(self, header: Sequence[str], segments: Sequence[Segment], gradients: Mapping[str, str]) -> list[str]:
-        """The whole function, as lines; `gradients` maps an array to the name of its gradient."""
-        bodies = [self._segment(segment) for segment in segments]
-        lines = [*header]
-        lines += [f'{INDENT}{n} = dims["{n}"]' for n in self.dimensions]
-        lines += self._arrays(gradients)
-        lines += [f"{INDENT}{name} = np.array({text}, DTYPE)" for text, name in self.constants.items()]
-        lines += [f"{INDENT}{name} = {self._view_source(view)}" for view, name in self.views.items()]
-        for body in bodies:
-            lines += ["", *body]
-        names = ", ".join(segment.name for segment in segments)
-        return [*lines, "", f"{INDENT}return {names}"]
+    # what is bound
 
-    # memory
-
-    def _arrays(self, gradients: Mapping[str, str]) -> list[str]:
+    def memory(self) -> list[str]:
+        """Sizes, arrays, numbers and views."""
         used = self._used()
-        lines = []
-        for array in sorted(self.code.arrays.values(), key=lambda a: self._depth(a.name)):
-            if array.name in used and array.kind != "input":
-                lines.append(INDENT + self._array(array, gradients))
-        return lines
+        arrays = sorted(self.code.arrays.values(), key=lambda a: self._depth(a.name))
+        lines = [self._array(a) for a in arrays if a.name in used and a.kind != "input"]
+        lines += [f"{name} = np.array({text}, DTYPE)" for text, name in self.constants.items()]
+        lines += [f"{name} = {self._view(view)}" for view, name in self.views.items()]
+        text = "\n".join(lines)
+        sizes = [f'{n} = dims["{n}"]' for n in self.request.dimensions if mentions(text, n)]
+        return [INDENT + line for line in (*sizes, *lines)]
 
     def _used(self) -> set[str]:
         """The arrays that a line mentions, and those that they are views of."""
         found: set[str] = set()
-        stack = [v.array for v in self.views] + list(self.mentioned)
+        stack = [*(v.array for v in self.views), *self.mentioned]
         while stack:
             name = stack.pop()
             if name not in found:
@@ -81,6 +80,7 @@ class Binder:
         return found
 
     def _depth(self, name: str) -> int:
+        """How many names stand between an array and its memory."""
         depth = 0
         alias = self.code.arrays[name].alias
         while alias is not None:
@@ -88,41 +88,43 @@ class Binder:
             alias = self.code.arrays[alias.array].alias
         return depth
 
-    def _array(self, array: Array, gradients: Mapping[str, str]) -> str:
+    def _array(self, array: Array) -> str:
+        tensor = self.request.tensor(array.name)
         if array.alias is not None:
-            return f"{array.name} = {self._view_source(array.alias)}"
+            return f"{array.name} = {self._view(array.alias)}"
         if array.kind == "parameter":
-            return f'{array.name} = params["{self.originals.get(array.name, array.name)}"]'
+            return f'{array.name} = params["{tensor}"]'
         if array.kind == "gradient":
-            return f'{array.name} = grads["{gradients[array.name]}"]'
+            return f'{array.name} = grads["{self.request.gradients[array.name]}"]'
         if array.kind == "constant":
-            return f"{array.name} = {self.originals.get(array.name, array.name).upper()}"
+            return f"{array.name} = {constant_name(tensor)}"
         if array.kind == "range":
             return f"{array.name} = np.arange({size_text(array.shape[0])})"
-        dtype = {"float": "DTYPE", "int64": "np.int64", "bool": "np.bool_"}[array.dtype]
-        return f"{array.name} = _aligned({shape_text(array.shape)}, {dtype})"
+        return f"{array.name} = _aligned({shape_text(array.shape)}, {_DTYPES[array.dtype]})"
 
-    def _view_source(self, view: View) -> str:
+    def _view(self, view: View) -> str:
         if view.windows:
             self.functions.add("sliding_window_view")
         return view_text(view, len(self.code.arrays[view.array].shape))
 
-    # code
+    # what is called
 
-    def _segment(self, segment: Segment) -> list[str]:
-        lines = [f"{INDENT}def {segment.signature}:", f'{INDENT * 2}"""{segment.doc}"""']
-        inputs = self._inputs(segment.calls)
-        lines += [f'{INDENT * 2}{name} = inputs["{self.originals.get(name, name)}"]' for name in inputs]
+    def segment(self, signature: str, doc: str, calls: Sequence[Call], results: Sequence[str]) -> list[str]:
+        """One of the three functions, without its return."""
+        lines = [f"def {signature}:", f'{INDENT}"""{doc}"""']
+        lines += [f'{INDENT}{name} = inputs["{self.request.tensor(name)}"]' for name in self._inputs(calls, results)]
         previous = ""
-        for call in segment.calls:
-            if call.equation != previous and call.equation in self.comments:
-                lines.append(f"{INDENT * 2}# {self.comments[call.equation]}")
+        for call in calls:
+            comment = self.request.comments.get(call.equation)
+            if call.equation != previous and comment:
+                lines.append(f"{INDENT}# {comment}")
             previous = call.equation
-            lines += [INDENT * 2 + line for line in self._call(call)]
-        return [*lines, INDENT * 2 + segment.result] if segment.result else lines or [INDENT * 2 + "pass"]
+            lines += [INDENT + line for line in self._call(call)]
+        return [INDENT + line for line in lines]
 
-    def _inputs(self, calls: Sequence[Call]) -> list[str]:
+    def _inputs(self, calls: Sequence[Call], results: Sequence[str]) -> list[str]:
         names = {self.code.root(v.array) for call in calls for v in (*call.reads(), *call.writes())}
+        names.update(map(self.code.root, results))
         return [a.name for a in self.code.arrays.values() if a.kind == "input" and a.name in names]
 
     def mention(self, name: str) -> str:
@@ -139,25 +141,24 @@ class Binder:
             return argument
         if not isinstance(argument, View):
             return self._constant(argument)
-        array = self.code.arrays[argument.array]
         if argument.whole:
             return self.mention(argument.array)
-        if inner or array.kind == "input":
+        if inner or self.code.arrays[argument.array].kind == "input":
             self.mentioned.add(argument.array)
-            return self._view_source(argument)
+            return self._view(argument)
         if argument not in self.views:
             suffix = "T" if argument.order and not argument.index and not argument.reshape else "v"
-            taken = {*self.code.arrays, *self.views.values(), *self.constants.values()}
-            self.views[argument] = free_name(f"{argument.array}_{suffix}", taken)
+            self.views[argument] = free_name(f"{argument.array}_{suffix}", self._taken())
         return self.views[argument]
+
+    def _taken(self) -> set[str]:
+        return {*self.code.arrays, *self.views.values(), *self.constants.values()}
 
     def _constant(self, value: Expr) -> str:
         """A number as an array without axes of the right dtype, which NumPy takes faster than a float."""
         text = scalar_text(value)
         if text not in self.constants:
-            taken = {*self.code.arrays, *self.views.values(), *self.constants.values()}
-            known = {"0": "zero", "1": "one", "0.5": "half", "2": "two"}
-            self.constants[text] = free_name(known.get(text, "c1"), taken)
+            self.constants[text] = free_name(_NUMBERS.get(text, "c1"), self._taken())
         return self.constants[text]
 
     def _function(self, name: str) -> str:
@@ -170,13 +171,12 @@ class Binder:
         assert call.out is not None
         whole_numbers = self.code.arrays[call.out.array].dtype == "int64"
         arguments = [
-            scalar_text(a) if whole_numbers and isinstance(a, Expr) else self._argument(a, inner) for a in call.arguments
+            scalar_text(a) if whole_numbers and isinstance(a, Expr) else self._argument(a, inner)
+            for a in call.arguments
         ]
-        out = self._argument(call.out, inner)
-        return [self._line(call, arguments, out)]
+        return [self._line(call.function, arguments, self._argument(call.out, inner))]
 
-    def _line(self, call: Call, arguments: list[str], out: str) -> str:
-        function = call.function
+    def _line(self, function: str, arguments: list[str], out: str) -> str:
         if function in ("fill", "copy"):
             return f"{self._function('copyto')}({out}, {arguments[0]})"
         if function == "copy_where":
@@ -188,8 +188,8 @@ class Binder:
         if function == "scatter":
             return f"{out}[{', '.join(arguments[1:])}] = {arguments[0]}"
         if function == "scatter_add":
-            self.functions.add("add")
-            return f"add.at({out}, ({_entries(arguments[1:])},), {arguments[0]})"
+            entries = ", ".join("slice(None)" if entry == ":" else entry for entry in arguments[1:])
+            return f"{self._function('add')}.at({out}, ({entries},), {arguments[0]})"
         if function in ("einsum", "maximum", "minimum"):  # NumPy 2.4 wants the last two by keyword
             return f"{self._function(function)}({', '.join(arguments)}, out={out})"
         return f"{self._function(function)}({', '.join([*arguments, out])})"
@@ -197,13 +197,7 @@ class Binder:
     def _loop(self, call: Call) -> list[str]:
         names = ", ".join(str(i) for i, _ in call.offsets)
         sizes = ", ".join(str(n) for _, n in call.offsets)
-        self.functions.add("ndindex")
         single = "," if len(call.offsets) == 1 else ""
-        lines = [f"for {names}{single} in ndindex({sizes}):"]
-        return lines + [INDENT + line for inner in call.body for line in self._call(inner, inner=True)]
-
-
-def _entries(entries: Sequence[str]) -> str:
-    return ", ".join("slice(None)" if entry == ":" else entry for entry in entries)
-
+        head = f"for {names}{single} in {self._function('ndindex')}({sizes}):"
+        return [head, *(INDENT + line for inner in call.body for line in self._call(inner, inner=True))]
 

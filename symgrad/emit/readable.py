@@ -7,10 +7,129 @@ from dataclasses import dataclass, field
 
 from sympy import Symbol
 
-from symgrad.emit.source import ArrayPrinter, cut_text, is_mask, scalar_text, shape_text, size_text, view_text
-from symgrad.lower.ir import Code, Contract, Fill, For, Gather, Map, Reduce, Scatter, Statement, View, views_read
+from symgrad.emit.request import Request
+from symgrad.emit.source import (
+    BIND,
+    INDENT,
+    ArrayPrinter,
+    cut_text,
+    is_mask,
+    mentions,
+    scalar_text,
+    shape_text,
+    size_text,
+    view_text,
+)
+from symgrad.emit.tables import constant_name
+from symgrad.lower.ir import (
+    Array,
+    Code,
+    Contract,
+    Fill,
+    For,
+    Gather,
+    Map,
+    Reduce,
+    Scatter,
+    Statement,
+    View,
+    flattened,
+    views_read,
+)
 
-INDENT = "    "
+STAGES = (
+    ("_forward", "tuple[Array, ...]", "The outputs; what later stages read goes into `values`."),
+    ("_loss", "float", "The loss, after _forward."),
+    ("_backward", "Arrays", "The gradients, after _loss."),
+)
+_BIND_LINES = [
+    BIND,
+    f'{INDENT}"""The three stages for one batch size; they hand on what they computed in one dict."""',
+    f"{INDENT}values: Arrays = {{}}",
+    "",
+    f"{INDENT}def forward(inputs: Arrays) -> tuple[Array, ...]:",
+    f"{INDENT * 2}return _forward(params, inputs, dims, values)",
+    "",
+    f"{INDENT}def loss(inputs: Arrays) -> float:",
+    f"{INDENT * 2}return _loss(params, inputs, dims, values)",
+    "",
+    f"{INDENT}def backward(inputs: Arrays) -> None:",
+    f"{INDENT * 2}for name, gradient in _backward(params, inputs, dims, values).items():",
+    f"{INDENT * 3}grads[name][...] = gradient",
+    "",
+    f"{INDENT}return forward, loss, backward",
+]
+
+
+def readable_lines(request: Request) -> tuple[list[str], set[str]]:
+    """Three functions and `_bind` as lines, and the functions that they call."""
+    code = request.code
+    writer = Writer(code, request.comments)
+    parts = request.stages(code.statements)
+    keep = {code.values[name] for name in request.system.wanted()}
+    lines: list[str] = []
+    stored: list[str] = []
+    for k, (name, result, doc) in enumerate(STAGES):
+        body = writer.lines(parts[k], keep)
+        handed_on = _handed_on(request, writer, parts[k], parts[k + 1 :])
+        if handed_on:
+            body.append(f"values.update({', '.join(f'{n}={n}' for n in handed_on)})")
+        body.append(_result(request, k))
+        body = [*_bindings(request, parts[k], stored, body), *body]
+        stored += handed_on
+        signature = f"def {name}(params: Arrays, inputs: Arrays, dims: dict[str, int], values: Arrays) -> {result}:"
+        lines += [signature, *(INDENT + line for line in (f'"""{doc}"""', *body)), "", ""]
+    return [*lines, *_BIND_LINES], writer.helpers
+
+
+def _result(request: Request, stage: int) -> str:
+    code, system = request.code, request.system
+    if stage == 0:
+        return f"return ({', '.join(request.outputs)},)"
+    if stage == 1:
+        return f"return float({code.values[request.loss]})"
+    pairs = ", ".join(f'"{wrt}": {code.values[e]}' for wrt, e in system.gradients.items())
+    return f"return {{{pairs}}}"
+
+
+def _handed_on(
+    request: Request, writer: Writer, here: Sequence[Statement], later: Sequence[Sequence[Statement]]
+) -> list[str]:
+    """The arrays made here that a later stage reads, or returns."""
+    code = request.code
+    made = {s.target.array for s in flattened(here) if not isinstance(s, For)}
+    made |= {a.name for a in code.arrays.values() if a.alias is not None and a.alias.array in made}
+    wanted = {v.array for part in later for s in flattened(part) for v in views_read(s)}
+    if later:
+        wanted |= {code.values[name] for name in (request.loss, *request.system.gradients.values())}
+    return sorted(n for n in made & wanted if n not in writer.inlined)
+
+
+def _bindings(request: Request, here: Sequence[Statement], stored: Sequence[str], body: list[str]) -> list[str]:
+    """The lines that give a stage's tensors their names."""
+    text = "\n".join(body)
+    lines = [f'{n} = dims["{n}"]' for n in request.dimensions if mentions(text, n)]
+    read = {v.array for s in flattened(here) for v in views_read(s)}
+    for array in request.code.arrays.values():
+        if array.name in read or (mentions(text, array.name) and array.name in stored) or _is_result(request, array, text):
+            lines += _binding(request, array, stored)
+    return lines
+
+
+def _is_result(request: Request, array: Array, text: str) -> bool:
+    return array.kind in ("input", "parameter") and mentions(text.rpartition("return")[2], array.name)
+
+
+def _binding(request: Request, array: Array, stored: Sequence[str]) -> list[str]:
+    tensor = request.tensor(array.name)
+    if array.kind in ("input", "parameter"):
+        source = {"input": "inputs", "parameter": "params"}[array.kind]
+        return [f'{array.name} = {source}["{tensor}"]']
+    if array.kind == "constant":
+        return [f"{array.name} = {constant_name(tensor)}"]
+    if array.kind == "range":
+        return [f"{array.name} = np.arange({size_text(array.shape[0])})"]
+    return [f'{array.name} = values["{array.name}"]'] if array.name in stored else []
 
 
 @dataclass
@@ -141,8 +260,3 @@ class Writer:
             return f"{s.target.array}[{', '.join(entries)}] += {value}"
         entries = ["slice(None)" if e == ":" else e for e in entries]
         return f"np.add.at({s.target.array}, ({', '.join(entries)},), {value})"
-
-
-def range_lines(code: Code) -> list[str]:
-    """The index arrays."""
-    return [f"{a.name} = np.arange({size_text(a.shape[0])})" for a in code.arrays.values() if a.kind == "range"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import sympy as sp
 from sympy import Expr, Symbol
@@ -10,6 +10,18 @@ from sympy import Expr, Symbol
 from symgrad.index.functions import erfc, expm1, log1p, sigmoid, softplus
 from symgrad.index.text import PRECEDENCE, TextPrinter
 from symgrad.lower.ir import Cut, View
+
+INDENT = "    "
+BIND = (
+    "def _bind(\n    params: Arrays, grads: Arrays, dims: dict[str, int]\n"
+    ") -> tuple[Callable[[Arrays], tuple[Array, ...]], Callable[[Arrays], float], Callable[[Arrays], None]]:"
+)
+SPECIAL = {  # functions that NumPy lacks -> what has to be copied into the file for them
+    "_erf": ("_horner", "_erf_small", "_erfc_tail", "_erf"),
+    "_erfc": ("_horner", "_erf_small", "_erfc_tail", "_erfc"),
+    "_sigmoid": ("_sigmoid",),
+    "_softplus": ("_softplus",),
+}
 
 _NUMPY_CALLS: dict[type[Expr], str] = {
     sp.exp: "np.exp",
@@ -196,3 +208,19 @@ def _inserted(view: View, rank: int) -> str:
     while len(entries) > 1 and entries[-1] == ":":
         entries.pop()
     return f"[{', '.join(entries)}]"
+
+
+def bound_functions(functions: Iterable[str]) -> list[str]:
+    """Lines that give NumPy's functions local names: a look-up less per call."""
+    names = sorted(f for f in functions if f not in SPECIAL)
+    return [f"{INDENT}{name.replace('.reduce', '_reduce')} = {_numpy_name(name)}" for name in names]
+
+
+def _numpy_name(function: str) -> str:
+    return "np.lib.stride_tricks." + function if function == "sliding_window_view" else f"np.{function}"
+
+
+def mentions(text: str, name: str) -> bool:
+    """Whether the code names `name`."""
+    padded = "".join(c if c.isalnum() or c == "_" else " " for c in text)
+    return f" {name} " in f" {padded} "

@@ -5,36 +5,36 @@ from __future__ import annotations
 import sympy as sp
 from sympy import Expr, Symbol
 
-from symgrad.emit.source import ArrayPrinter, scalar_text
+from symgrad.emit.source import INDENT, ArrayPrinter, bound_functions, scalar_text
 from symgrad.lower.ir import Array, Code, Map, View, whole
 from symgrad.optimizers import Optimizer
 from symgrad.schedule import flatten, plan_memory
 
 SIZE = sp.Symbol("P", integer=True, positive=True)
-INDENT = "    "
 SIGNATURE = "def _bind_update(theta: Array, grad: Array, state: Arrays) -> Callable[[int, dict[str, float]], None]:"
 
 
-def update_lines(optimizer: Optimizer, style: str) -> tuple[list[str], set[str]]:
-    """`_bind_update` as lines, and the NumPy functions that it calls."""
+def update_lines(optimizer: Optimizer, style: str) -> list[str]:
+    """`_bind_update` as lines."""
     vectors = {"theta": "theta", "g": "grad", **{s: s for s in optimizer.state}}
     if style == "readable":
         scalars, updates = {}, {str(symbol): expr for symbol, expr in optimizer.updates.items()}
     else:
         scalars, updates = _hoisted(optimizer, set(vectors))
     lines = [SIGNATURE, f'{INDENT}"""{optimizer.name.capitalize()}: {optimizer.source}."""']
-    lines += [f'{INDENT}{s} = state["{s}"]' for s in optimizer.state]
     if style == "readable":
         body, functions, scratch = _readable(updates, vectors), set[str](), list[str]()
     else:
         body, functions, scratch = _fast(updates, vectors)
+    lines += bound_functions(functions)
+    lines += [f'{INDENT}{s} = state["{s}"]' for s in optimizer.state]
     lines += [INDENT + line for line in scratch]
     lines += ["", f"{INDENT}def update(k: int, hyper: dict[str, float]) -> None:"]
     lines += [f'{INDENT * 2}"""Step number k, in place."""']
     lines += [f'{INDENT * 2}{name} = hyper["{name}"]' for name in optimizer.defaults]
     lines += [f"{INDENT * 2}{symbol} = {scalar_text(value)}" for symbol, value in scalars.items()]
     lines += [INDENT * 2 + line for line in body]
-    return [*lines, "", f"{INDENT}return update"], functions
+    return [*lines, "", f"{INDENT}return update"]
 
 
 def _hoisted(optimizer: Optimizer, vectors: set[str]) -> tuple[dict[Symbol, Expr], dict[str, Expr]]:

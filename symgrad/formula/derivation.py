@@ -148,7 +148,8 @@ class Derivation:
     @cached_property
     def plan(self) -> Plan:
         system = self.system
-        roots = [*system.gradients.values(), *([system.loss] if system.loss in system.equations else [])]
+        ends = [system.loss, *system.outputs]
+        roots = [*system.gradients.values(), *(n for n in ends if n in system.equations)]
         forward = frozenset(self.forward.equations) & frozenset(system.equations)
         return Plan(system, forward, nodes_of(self.network), frozenset(system.needed_for(roots)))
 

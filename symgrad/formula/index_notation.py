@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import sympy as sp
 from sympy import Expr, Symbol
@@ -75,9 +76,25 @@ class IndexConverter(Converter):
         backward = any(place >= self.first_adjoint for place in places)
         return expr.has(Reduction), first, not backward, places, self._indices(expr)
 
-    def _indices(self, expr: Expr) -> str:
-        """What tells expressions apart that read the same tensors."""
-        return str(expr.xreplace({s: Symbol(name) for s, name in self.names.items()}))
+    def _indices(self, expr: Expr) -> _Indices:
+        return _Indices(expr, self.names)
+
+
+class _Indices:
+    """What tells expressions apart that read the same tensors; written out only where a sort comes to it."""
+
+    def __init__(self, expr: Expr, names: Mapping[Symbol, str]) -> None:
+        self.expr, self.names = expr, names
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Indices) and self.text == other.text
+
+    def __lt__(self, other: _Indices) -> bool:
+        return self.text < other.text
+
+    @cached_property
+    def text(self) -> str:
+        return str(self.expr.xreplace({s: Symbol(name) for s, name in self.names.items()}))
 
 
 def close(index: str) -> str:

@@ -81,17 +81,14 @@ class Lines:
     def indexed(self, name: str) -> list[Line]:
         """The same in index notation."""
         line = self._indexed(name)
-        return [Line(self._indexed(name, adjoint=True).left, line.left, line.shape)] * self._at_boundary(
-            name
-        ) + [line]
+        if self._boundary(name) is None:
+            return [line]
+        return [Line(self._indexed(name, adjoint=True).left, line.left, self.plan.system.shape(name)), line]
 
     def _boundary(self, name: str) -> str | None:
         """The tensor at the loss stage whose adjoint this is."""
         tensor = self.plan.symbols.adjoints.get(name)
         return tensor if tensor in self.plan.boundary else None
-
-    def _at_boundary(self, name: str) -> bool:
-        return self._boundary(name) is not None
 
     def _head(self, name: str, symbol: Atom) -> list[Line]:
         tensor = self._boundary(name)

@@ -20,6 +20,7 @@ Build products, quotients and sums with the functions below: they flatten, and m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -180,8 +181,17 @@ def hadamard(nodes: Sequence[Node]) -> Node:
     flat: list[Node] = []
     for node in rest:
         flat += node.factors if isinstance(node, Hadamard) else [node]
+    flat = _powers(flat)
     made: Node = ONE if not flat else flat[0] if len(flat) == 1 else Hadamard(tuple(flat))
     return scaled(value, made)
+
+
+def _powers(factors: Sequence[Node]) -> list[Node]:
+    """Equal factors as a power, where the first one stands."""
+    counts = Counter(factors)
+    return [
+        f if counts[f] == 1 else Power(f, Constant(sp.Integer(counts[f]))) for f in dict.fromkeys(factors)
+    ]
 
 
 def quotient(above: Node, below: Node, mark: str = "/") -> Node:

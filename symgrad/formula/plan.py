@@ -197,9 +197,9 @@ class Plan:
         return weight(own.node) if own is not None else len(elements(self.template(e.name)[1]))
 
     def _is_delta(self, e: Equation) -> bool:
-        """Whether e is the whole adjoint of a tensor with a line."""
+        """Whether e is the whole adjoint of a node with a line."""
         tensor = self.symbols.adjoints.get(e.name)
-        return tensor is not None and tensor in self.shown
+        return tensor in self.shown and (tensor in self.nodes or tensor in self.system.leaves)
 
     def _stands_alone(self, e: Equation) -> bool:
         if self.symbols.adjoints[e.name] in self.boundary or self.uses.get(e.name, 0) > 1:

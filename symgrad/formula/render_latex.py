@@ -106,10 +106,10 @@ def _constant_atom(value: Expr) -> tuple[str, int]:
 
 
 def _scaled(node: n.Scaled) -> tuple[str, int]:
-    if isinstance(node.body, n.Quotient) and node.body.mark == "/":
+    if isinstance(node.body, n.Quotient) and (node.body.mark == "/" or node.body.above == n.ONE):
         above, below = fraction(node.value)
         top, bottom = n.scaled(above, node.body.above), n.scaled(below, node.body.below)
-        return _quotient(n.Quotient(top, bottom, "/"))
+        return _quotient(n.Quotient(top, bottom, node.body.mark))
     return _side_by_side([_tight(n.Constant(node.value), SCALED), _tight(node.body, REDUCE)]), SCALED
 
 

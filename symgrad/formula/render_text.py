@@ -91,10 +91,10 @@ def _constant_atom(value: Expr) -> tuple[str, int]:
 
 
 def _scaled(node: n.Scaled) -> tuple[str, int]:
-    if isinstance(node.body, n.Quotient) and node.body.mark == "/":
+    if isinstance(node.body, n.Quotient) and (node.body.mark == "/" or node.body.above == n.ONE):
         above, below = fraction(node.value)
         top = n.scaled(above, node.body.above)
-        return _quotient(n.Quotient(top, n.scaled(below, node.body.below), "/"))
+        return _quotient(n.Quotient(top, n.scaled(below, node.body.below), node.body.mark))
     return f"{_tight(n.Constant(node.value), SCALED)} {_tight(node.body, REDUCE)}", SCALED
 
 

@@ -14,7 +14,29 @@ _SUBSCRIPTS = dict(zip("aehijklmnoprstuvx0123456789", "ₐₑₕᵢⱼₖₗₘ�
 # delta and pi keep their spelling: δ is an adjoint and π a number
 _GREEK = dict(
     zip(
-        ["alpha", "beta", "gamma", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"],
+        [
+            "alpha",
+            "beta",
+            "gamma",
+            "epsilon",
+            "zeta",
+            "eta",
+            "theta",
+            "iota",
+            "kappa",
+            "lambda",
+            "mu",
+            "nu",
+            "xi",
+            "rho",
+            "sigma",
+            "tau",
+            "upsilon",
+            "phi",
+            "chi",
+            "psi",
+            "omega",
+        ],
         "αβγεζηθικλμνξρστυφχψω",
         strict=True,
     )
@@ -160,8 +182,8 @@ class Symbols:
             tensor = self.atoms[gradients[name]]
             return [Atom("∇" + tensor.text, rf"\nabla {tensor.latex}", tensor.scripted)]
         if name in self.adjoints:
-            tensor = self.atoms[self.adjoints[name]]
             style = Style.of(self.adjoints[name])
+            tensor = self.atoms.get(self.adjoints[name], style.atom())  # fused away in a simplified system
             if style.atom() != tensor:
                 style = Style(tensor.text)
             return [style.adjoint(), Style.of(name).atom()]

@@ -90,7 +90,9 @@ class SympyForm:
         if isinstance(expr, Applied):
             functions = self.plan.functions
             body = functions.derivative(expr.function) if expr.order else functions.bodies[expr.function]
-            return self._converted(body, extents).xreplace({VARIABLE: self._converted(expr.argument, extents)})
+            return self._converted(body, extents).xreplace(
+                {VARIABLE: self._converted(expr.argument, extents)}
+            )
         if isinstance(expr, sp.Piecewise):
             return self._cases(expr, extents)
         if not expr.args or not expr.has(Element, Reduction, Applied, sp.Piecewise):

@@ -333,21 +333,19 @@ class _Reader:
         if isinstance(node.op, _SUM):
             return sp.Add(*(-self.number(t) if minus else self.number(t) for t, minus in _chain(node)))
         if isinstance(node.op, _PRODUCT):
-            return sp.Mul(*(1 / self.number(f) if below else self._factor(f) for f, below in _chain(node)))
+            return sp.Mul(*(e for f, below in _chain(node) for e in self._factors(f, below)))
+        if not isinstance(node.op, ast.Pow | ast.FloorDiv):
+            self.refuse(node, f"{type(node.op).__name__} has no place in a formula")
         left, right = self.number(node.left), self.number(node.right)
-        if isinstance(node.op, ast.Pow):
-            return self._power(node, left, right)
-        if isinstance(node.op, ast.FloorDiv):
-            return self._floor(node, left, right)
-        self.refuse(node, f"{type(node.op).__name__} has no place in a formula")
+        return (self._power if isinstance(node.op, ast.Pow) else self._floor)(node, left, right)
 
-    def _factor(self, node: ast.expr) -> Expr:
-        """A factor; the sign of the first one is one of the product, so that -(a + b)*c stays as it is."""
+    def _factors(self, node: ast.expr, below: bool) -> list[Expr]:
+        """A factor. Its sign is one of the product's own, so that -(a + b)*c stays as it is."""
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            return sp.Mul(-1, self.number(node.operand), evaluate=False)
-        return self.number(node)
+            return [Integer(-1), *self._factors(node.operand, below)]
+        return [1 / self.number(node) if below else self.number(node)]
 
-    def _floor(self, node: ast.BinOp, left: Expr, right: Expr) -> Expr:
+    def _floor(self, node: ast.expr, left: Expr, right: Expr) -> Expr:
         if left.has(At) or right.has(At) or not right.is_positive:
             self.refuse(node, "// divides sizes by positive sizes only")
         return sp.floor(left / right)

@@ -1,0 +1,101 @@
+"""The tables at the head of an emitted file: what it takes, what it learns, how that starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import sympy as sp
+from sympy import Expr
+
+from symgrad.emit.initial import initialiser
+from symgrad.emit.request import Request
+from symgrad.emit.source import INDENT, size_text
+from symgrad.equations import System, shape_attribute
+from symgrad.index.definition import At
+from symgrad.index.parser import parse_dimension
+
+Shape = tuple[int | str, ...]
+
+
+def table_lines(request: Request) -> list[str]:
+    """The constants that the fixed part of the file works with."""
+    forward, system = request.forward, request.system
+    leaves = forward.leaves.values()
+    inputs = {x.name: (x.dtype, shape_attribute(x.shape)) for x in leaves if x.kind == "input"}
+    parameters = {x.name: shape_attribute(x.shape) for x in leaves if x.kind == "parameter"}
+    starts = {x.name: initialiser(forward, x) for x in leaves if x.kind == "parameter"}
+    gradients = {name: shape_attribute(system.shape(name)) for name in system.gradients}
+    needed = system.needed_for(system.outputs)
+    return [
+        f"DTYPE: type[np.floating[Any]] = np.{request.dtype}",
+        *_table("INPUTS: dict[str, tuple[str, tuple[int | str, ...]]]", inputs),
+        f"FORWARD_INPUTS: tuple[str, ...] = {_quoted(tuple(n for n in inputs if n in needed))}",
+        f"OUTPUTS: tuple[str, ...] = {_quoted(system.outputs)}",
+        *_table("PARAMETERS: dict[str, tuple[int, ...]]", parameters),
+        *_table("GRADIENTS: dict[str, tuple[int | str, ...]]", gradients),
+        *_table("INITIALISERS: dict[str, tuple[Any, ...]]", starts),
+        *_table("RANGES: dict[str, tuple[int, int]]", index_ranges(forward)),
+        f"BATCH: str | None = {_quoted(batch_dimension(forward))}",
+        *_table("HYPERPARAMETERS: dict[str, float]", dict(request.optimizer.defaults)),
+        f"STATE: tuple[str, ...] = {_quoted(request.optimizer.state)}",
+        *_expressions([shape for _, shape in inputs.values()] + list(gradients.values())),
+        *(f"{constant_name(x.name)} = {_array(x.value, x.dtype)}" for x in leaves if x.kind == "constant" and x.shape),
+    ]
+
+
+def constant_name(tensor: str) -> str:
+    """The module-level name of a constant tensor."""
+    return f"{tensor.upper()}_VALUE"
+
+
+def _table(name: str, rows: Mapping[str, object]) -> list[str]:
+    short = f"{name} = {_quoted(dict(rows))}"
+    if len(short) <= 100:
+        return [short]
+    return [f"{name} = {{", *(f'{INDENT}"{key}": {_quoted(value)},' for key, value in rows.items()), "}"]
+
+
+def _quoted(value: object) -> str:
+    """repr with double quotes; names hold no quotes of their own."""
+    return repr(value).replace("'", '"')
+
+
+def _array(value: object, dtype: str) -> str:
+    kind = {"float": "DTYPE", "int64": "np.int64", "bool": "np.bool_"}[dtype]
+    return f"np.array({value!r}, {kind})"
+
+
+def _expressions(shapes: list[Shape]) -> list[str]:
+    """Sizes that are computed from other ones."""
+    texts = dict.fromkeys(n for shape in shapes for n in shape if isinstance(n, str) and not n.isidentifier())
+    head = "DIM_EXPRESSIONS: dict[str, Callable[[dict[str, int]], int]] = {"
+    rows = [f'{INDENT}"{text}": lambda dims: {_over_dims(parse_dimension(text))},' for text in texts]
+    return [head, *rows, "}"] if rows else [head + "}"]
+
+
+def _over_dims(size: Expr) -> str:
+    return size_text(size.xreplace({s: sp.Symbol(f'dims["{s}"]') for s in size.free_symbols}))
+
+
+def index_ranges(system: System) -> dict[str, tuple[int, int]]:
+    """The integers that an input may hold, where it indexes axes of known size."""
+    found: dict[str, tuple[int, int]] = {}
+    for e in system:
+        for at in e.definition.body.atoms(At).union(*(w.atoms(At) for w in e.definition.write)):
+            for index, size in zip(at.index, at.sizes(system.shape(e.source(at))), strict=True):
+                if isinstance(index, At) and size.is_Integer and e.source(index) in system.leaves:
+                    name = e.source(index)
+                    found[name] = (0, min(int(size), found.get(name, (0, int(size)))[1]))
+    return {name: bounds for name, bounds in sorted(found.items()) if system.leaves[name].kind == "input"}
+
+
+def batch_dimension(system: System) -> str | None:
+    """The dimension that counts samples: the leading one of the first input that has a named one.
+
+    None where it also stands elsewhere, so that rows alone cannot be picked.
+    """
+    shapes = [leaf.shape for leaf in system.leaves.values() if leaf.kind == "input"]
+    first = next((shape[0] for shape in shapes if shape and shape[0].is_Symbol), None)
+    if first is None or any(n.has(first) for shape in shapes for k, n in enumerate(shape) if k or n != first):
+        return None
+    return str(first)
