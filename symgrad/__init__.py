@@ -15,6 +15,7 @@ from symgrad import builder
 from symgrad.builder import Tensor, constant, define, graph, input, parameter
 from symgrad.check import check
 from symgrad.conventions import CONVENTIONS
+from symgrad.emit import Program
 from symgrad.errors import (
     DeriveError,
     DtypeError,
@@ -27,21 +28,28 @@ from symgrad.errors import (
     VerifyError,
 )
 from symgrad.files import load_graph, save_graph
+from symgrad.formula import Derivation, Formula
 from symgrad.ops import OPS, register
+from symgrad.optimizers import OPTIMIZERS
 from symgrad.pipeline import derive, emit
-from symgrad.verify import verify
+from symgrad.verify import Report, verify
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CONVENTIONS",
     "OPS",
+    "OPTIMIZERS",
+    "Derivation",
     "DeriveError",
     "DtypeError",
     "EmitError",
     "FileError",
+    "Formula",
     "FormulaError",
     "GraphError",
+    "Program",
+    "Report",
     "ShapeError",
     "SymgradError",
     "Tensor",
@@ -49,12 +57,15 @@ __all__ = [
     "check",
     "constant",
     "define",
+    "derive",
+    "emit",
     "graph",
     "input",
     "load_graph",
     "parameter",
     "register",
     "save_graph",
+    "verify",
 ]
 
 

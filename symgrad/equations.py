@@ -95,9 +95,11 @@ class System:
     gradients: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> System:
-        return replace(self, leaves=dict(self.leaves), equations=dict(self.equations), gradients=dict(self.gradients))
+        return replace(
+            self, leaves=dict(self.leaves), equations=dict(self.equations), gradients=dict(self.gradients)
+        )
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self.equations or name in self.leaves
 
     def __iter__(self) -> Iterator[Equation]:
@@ -173,7 +175,9 @@ class System:
             text = definition_text(e.definition, "Y", names, shapes, e.dtype == "bool")
             remarks = {"adjoint_of": e.adjoint_of} if e.adjoint_of else {}
             shape = shape_attribute(e.shape)
-            graph.add_node(e.name, op="define", formula=text, operands=names, shape=shape, origin=e.origin, **remarks)
+            graph.add_node(
+                e.name, op="define", formula=text, operands=names, shape=shape, origin=e.origin, **remarks
+            )
             for k, operand in enumerate(e.operands):
                 graph.add_edge(operand, e.name, arg=k)
         return graph

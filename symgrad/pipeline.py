@@ -52,7 +52,11 @@ def derive(
 
 
 def emit(
-    derivation: Derivation, optimizer: str = "adam", dtype: str = "float32", style: str = "fast", title: str = ""
+    derivation: Derivation,
+    optimizer: str = "adam",
+    dtype: str = "float32",
+    style: str = "fast",
+    title: str = "",
 ) -> Program:
     """The derivation as a program that needs only NumPy.
 
@@ -66,11 +70,15 @@ def emit(
     """
     for what, value, known in (("style", style, STYLES), ("dtype", dtype, DTYPES)):
         if value not in known:
-            raise EmitError(f"unknown {what} {value!r}", hint=nearest(str(value), known) or "one of " + ", ".join(known))
+            raise EmitError(
+                f"unknown {what} {value!r}", hint=nearest(str(value), known) or "one of " + ", ".join(known)
+            )
     update = optimizer_named(optimizer)
     forward = derivation.forward
     if forward.loss is None or derivation.system.loss != forward.loss:
-        raise EmitError("only the gradients of the graph's loss make a training program", hint="sg.graph(loss)")
+        raise EmitError(
+            "only the gradients of the graph's loss make a training program", hint="sg.graph(loss)"
+        )
     stable = stabilise(fold_constants(forward))
     derived = derive_system(stable, wrt=list(derivation))
     keep = [e.name for e in forward if e.name == e.origin] if style == "readable" else []
@@ -78,4 +86,6 @@ def emit(
     comments = Comments(system)
     notes = {e.name: comments(e.name) for e in system if e.adjoint_of or style == "fast"}
     described = title or f"Training code of the network with the loss {forward.loss!r}"
-    return emit_module(Request(forward, system, update, dtype, style, described, str(derivation), notes, forward.loss))
+    return emit_module(
+        Request(forward, system, update, dtype, style, described, str(derivation), notes, forward.loss)
+    )

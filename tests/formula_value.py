@@ -58,7 +58,7 @@ def number(body: sp.Expr, values: Arrays, plan: Plan, place: dict[sp.Symbol, int
 
 
 class Matrices:
-    """Computes matrix notation: vectors are columns, or rows, and plain beside a matrix run along its rows."""
+    """Computes matrix notation: vectors are columns or rows; beside a matrix they run along its rows."""
 
     def __init__(self, plan: Plan, values: Arrays, sizes: Mapping[str, int] | None = None) -> None:
         self.plan = plan

@@ -92,9 +92,7 @@ def fails(capsys: Captured, *argv: str) -> str:
 # networks
 
 
-@pytest.mark.parametrize(
-    "source", ["net.json", "net.py:graph", "net.py:loss", "net.py:make", "net.py:make_tensor"]
-)
+@pytest.mark.parametrize("source", ["net.json", "net.py:graph", "net.py:loss", "net.py:make", "net.py:make_tensor"])
 def test_a_network_comes_from_a_file_or_from_python(here: Path, capsys: Captured, source: str) -> None:
     assert main(["inspect", source]) == 0
     captured = capsys.readouterr()
@@ -119,18 +117,18 @@ def test_modules_beside_the_file_are_found(here: Path, capsys: Captured) -> None
     [
         ("none.json", "none.json: cannot be read: No such file or directory"),
         ("none.py:loss", "No such file or directory: 'none.py'"),
-        (".", ".: cannot be read: this is not a file"),
+        (".", ".: this is not a file"),
         ("net.py:los", "net.py defines no 'los'\n  hint: did you mean 'loss'?"),
         ("net.py:number", "net.py:number is of type int\n  hint: expected a networkx.MultiDiGraph"),
-        ("net.py:broken", "net.py, line 20: ZeroDivisionError: division by zero"),
-        ("net.py:leaves", "net.py, line 23: SystemExit: enough"),
-        ("net.py:wrong_shape", "net.py, line 29: ShapeError: node "),
+        ("net.py:broken", "net.py, line 19: ZeroDivisionError: division by zero"),
+        ("net.py:leaves", "net.py, line 22: SystemExit: enough"),
+        ("net.py:wrong_shape", "net.py, line 28: ShapeError: node "),
         ("net.py:wrong_tensor", "node "),
         ("net.py:undirected", "MultiDiGraph"),
     ],
 )
 def test_no_network(here: Path, capsys: Captured, source: str, words: str) -> None:
-    assert words in fails(capsys, "inspect", source).replace("Is a directory", "this is not a file")
+    assert words in fails(capsys, "inspect", source)
 
 
 @pytest.mark.parametrize(
@@ -210,9 +208,7 @@ def test_emit_replaces_only_what_symgrad_emitted(here: Path, capsys: Captured) -
     assert "def  main" not in Path("made.py").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"x = 1\n", b"\xff", b"# Emitted by symgrad; SHA-256 of the lines above: 0"]
-)
+@pytest.mark.parametrize("content", [b"", b"x = 1\n", b"\xff", b"# Emitted by symgrad; SHA-256 of the lines above: 0"])
 def test_emit_keeps_a_file_of_the_user(here: Path, capsys: Captured, content: bytes) -> None:
     Path("mine.py").write_bytes(content)
     before = sorted(os.listdir())
@@ -225,9 +221,7 @@ def test_emit_refuses_what_is_no_file(here: Path, capsys: Captured) -> None:
     Path("folder").mkdir()
     for force in ([], ["--force"]):
         assert "is no regular file" in fails(capsys, "emit", "net.json", "-o", "folder", *force)
-    assert "folder/none/made.py: cannot be written" in fails(
-        capsys, "emit", "net.json", "-o", "folder/none/made.py"
-    )
+    assert "folder/none/made.py: cannot be written" in fails(capsys, "emit", "net.json", "-o", "folder/none/made.py")
     assert os.listdir("folder") == []
 
 
@@ -298,9 +292,7 @@ def test_train_runs_the_program(here: Path, capsys: Captured) -> None:
         ({"more": np.zeros(3)}, "input 'more': unknown"),
     ],
 )
-def test_train_on_unfit_data(
-    here: Path, capsys: Captured, change: dict[str, np.ndarray | None], words: str
-) -> None:
+def test_train_on_unfit_data(here: Path, capsys: Captured, change: dict[str, np.ndarray | None], words: str) -> None:
     np.savez("bad.npz", **{n: a for n, a in {**arrays(), **change}.items() if a is not None})
     unfit(capsys, "bad.npz", words)
 
@@ -401,12 +393,10 @@ def symgrad(*argv: str, **settings: object) -> subprocess.CompletedProcess[bytes
 def test_results_go_to_stdout_and_errors_to_stderr(here: Path) -> None:
     done = symgrad("emit", "net.py:make", stdout=subprocess.PIPE)
     assert done.returncode == 0
-    assert done.stdout.startswith(b'"""') and b"running" not in done.stdout
+    assert done.stdout.startswith(b'"""') and b"is running" not in done.stdout
     assert done.stderr.split() == b"this file is running this function is running".split()
     done = symgrad("emit", "none.json", stdout=subprocess.PIPE)
-    assert (
-        done.returncode == 1 and done.stdout == b"" and done.stderr.startswith(b"symgrad: error: none.json")
-    )
+    assert done.returncode == 1 and done.stdout == b"" and done.stderr.startswith(b"symgrad: error: none.json")
 
 
 def test_output_that_is_no_unicode(here: Path) -> None:

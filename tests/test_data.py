@@ -9,7 +9,6 @@ import pytest
 
 from symgrad.data import load_digits, split_digits
 
-
 FIRST_HELD_OUT = [9, 4, 7, 0, 2, 6, 1, 3, 1, 3, 7, 3]
 
 

@@ -215,7 +215,7 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
 
 def test_tutorial_stays_short() -> None:
     code = [block for block in blocks(TUTORIAL.read_text(encoding="utf-8")) if block.language == "python"]
-    lines = [line for block in code for line in block.lines if line.strip()]
+    lines = [line for block in code for line in block.lines if line.strip() and not line.strip().startswith('"""')]
     assert len(lines) <= 220, f"the tutorial has {len(lines)} lines of code"
 
 

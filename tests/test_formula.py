@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from pathlib import Path
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 import sympy as sp
 from formula_value import Matrices, number
+from hypothesis import HealthCheck, assume, settings
+from hypothesis import given as given_network
+from strategies import Network, networks
 
 from symgrad.conventions import CONVENTIONS
 from symgrad.derive import derive_system
@@ -63,7 +67,7 @@ def perceptron(sizes: list[int], activations: list[str], names: list[str] | None
     leaves = {"x": given("N", sizes[0]), "t": given("N", dtype="int64")}
     nodes: list[Row] = []
     h = "x"
-    for k, (rows, columns) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+    for k, (rows, columns) in enumerate(itertools.pairwise(sizes), 1):
         leaves |= {f"W{k}": learned(rows, columns), f"b{k}": learned(columns)}
         nodes += [(f"matmul{k}", "matmul", [h, f"W{k}"]), (f"z{k}", "add", [f"matmul{k}", f"b{k}"])]
         if k < len(sizes) - 1:
@@ -353,9 +357,7 @@ def _data(name: str, number: int) -> dict[str, np.ndarray]:
 def check_lines(d: Derivation, values: dict[str, np.ndarray]) -> int:
     """Compare every line of a derivation with the values of its left side; the number of matrix lines."""
     plan, matrices, compared = d.plan, Matrices(d.plan, values), 0
-    flat = any(
-        1 in np.shape(values[name]) or not np.size(values[name]) for name in plan.shown if name in values
-    )
+    flat = any(1 in np.shape(values[name]) or not np.size(values[name]) for name in plan.shown if name in values)
     for name in plan.system.equations:
         if name not in plan.shown:
             continue
@@ -378,9 +380,7 @@ def test_matrix_notation_of_networks_computes_the_gradients(rows: bool) -> None:
     d = derivation(graph)
     sizes = {"N": 5}
     shapes = {n: [sizes.get(str(s), s) for s in leaf.shape] for n, leaf in d.system.leaves.items()}
-    values = evaluate(
-        d.system, {n: random.normal(size=[int(s) for s in shape]) for n, shape in shapes.items()}
-    )
+    values = evaluate(d.system, {n: random.normal(size=[int(s) for s in shape]) for n, shape in shapes.items()})
     assert d.wrt and check_matrix_lines(d, values) >= 10
 
 
@@ -429,9 +429,7 @@ def _evaluated(
     dimensions = {sp.Symbol(k, integer=True, positive=True): v for k, v in sizes.items()}
     for equation in equations:
         left = equation.lhs
-        shape = (
-            [int(sp.sympify(s).subs(dimensions)) for s in left.shape] if isinstance(left, sp.Indexed) else []
-        )
+        shape = [int(sp.sympify(s).subs(dimensions)) for s in left.shape] if isinstance(left, sp.Indexed) else []
         made = np.zeros(shape)
         for place in np.ndindex(*shape):
             index = dict(zip(left.indices, place, strict=True)) if shape else {}
@@ -483,9 +481,7 @@ def test_the_sympy_form_gives_the_gradient() -> None:
         for place in np.ndindex(*found.shape):
             step = np.zeros(found.shape)
             step[place] = 1e-6
-            numeric = (
-                loss(**{tensor: arrays[tensor] + step}) - loss(**{tensor: arrays[tensor] - step})
-            ) / 2e-6
+            numeric = (loss(**{tensor: arrays[tensor] + step}) - loss(**{tensor: arrays[tensor] - step})) / 2e-6
             assert found[place] == pytest.approx(numeric, rel=1e-6, abs=1e-8)
 
 
@@ -511,9 +507,7 @@ def test_the_sympy_form_of_windows_and_maxima_gives_the_gradient() -> None:
         for place in np.ndindex(*found.shape):
             step = np.zeros(found.shape)
             step[place] = 1e-6
-            numeric = (
-                loss(**{tensor: arrays[tensor] + step}) - loss(**{tensor: arrays[tensor] - step})
-            ) / 2e-6
+            numeric = (loss(**{tensor: arrays[tensor] + step}) - loss(**{tensor: arrays[tensor] - step})) / 2e-6
             assert found[place] == pytest.approx(numeric, rel=1e-6, abs=1e-8)
 
 
@@ -688,11 +682,27 @@ def test_a_derivation_without_a_loss_and_one_of_a_derivative() -> None:
     product = Derivation(graph, system, derive_system(system, of="y", wrt=["W"], seed="v"))
     assert lines(product)[:3] == ["forward", "z = x W", "y = f(z)"]
     assert "δ = v ⊙ f'(z)" in lines(product) and "∇W = xᵀ δ" in lines(product)
-    first = derivation(
-        network(leaves, [("z", "matmul", ["x", "W"]), ("y", "tanh", ["z"]), ("L", "sum", ["y"])], "L")
-    )
+    first = derivation(network(leaves, [("z", "matmul", ["x", "W"]), ("y", "tanh", ["z"]), ("L", "sum", ["y"])], "L"))
     again = first.graph
     again.add_node("total", op="sum")
     again.add_edge(first["W"].name, "total", arg=0)
     again.graph["loss"] = "total"
     assert "f'(z)" in str(first) and str(derivation(again, wrt=["W"])["W"]).startswith("∇W = xᵀ ")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given_network(networks())
+def test_random_networks_print_what_they_compute(drawn: Network) -> None:
+    wrt = drawn.parameters
+    assume(wrt)
+    d = derivation(drawn.graph, wrt=wrt)
+    assert balanced(d.latex) and all(d[tensor].indexed for tensor in d)
+    values = evaluate(d.system, drawn.values, needed=d.plan.needed)
+    assume(all(np.isfinite(a).all() for a in values.values()) and max(a.size for a in values.values()) < 40)
+    check_lines(d, values)
+
+
+def test_comments_write_sums_as_networks_do() -> None:
+    d = derivation(perceptron([64, 32, 10], ["tanh"], ["h"]))
+    assert statement_comment(d.system, "z1") == "z¹ = matmul¹ + b¹"
+    assert statement_comment(d.system, "matmul1") == "matmul¹ = x W¹"

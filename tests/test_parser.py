@@ -402,7 +402,7 @@ def printed(part: Part, operands: dict[str, Operand]) -> str:
     return definition_text(part.definition, part.target, part.operands, shapes, part.boolean)
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(HEADS, BODIES)
 def test_what_is_printed_is_what_was_parsed(head: tuple[str, str], body: str) -> None:
     left, right = head

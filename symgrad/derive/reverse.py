@@ -158,7 +158,9 @@ class _Reverse:
         others = self._add(f"{e.name}_others", product, [each], None)
         return At(n, kept), [*e.operands, others]
 
-    def _contribute(self, e: Equation, operand: str, made: Definition, operands: Sequence[str], access: At) -> None:
+    def _contribute(
+        self, e: Equation, operand: str, made: Definition, operands: Sequence[str], access: At
+    ) -> None:
         name = self._add(f"d_{operand}_via_{e.name}", made, operands, operand, e.origin)
         if access.view is not None:
             back = _reshaping(made.shape, tuple(self.system.shape(operand)))
@@ -184,7 +186,12 @@ class _Reverse:
         return self.system.add(replace(e, name=free_name(wanted, self.system))).name
 
     def _add(
-        self, wanted: str, definition: Definition, operands: Sequence[str], adjoint_of: str | None, origin: str = ""
+        self,
+        wanted: str,
+        definition: Definition,
+        operands: Sequence[str],
+        adjoint_of: str | None,
+        origin: str = "",
     ) -> str:
         name = free_name(wanted, self.system)
         self.system.add(equation(name, definition, operands, origin=origin or wanted, adjoint_of=adjoint_of))
@@ -197,9 +204,7 @@ def _contribution(
 ) -> Definition:
     """Adjoint of one access, the cotangent being operand `number`."""
     cotangent = At(number, definition.write)
-    scattered = define(
-        definition.loops, access.sizes(operand_shape), access.index, cotangent * weight, "sum"
-    )
+    scattered = define(definition.loops, access.sizes(operand_shape), access.index, cotangent * weight, "sum")
     return _solved(scattered, number, definition.shape)
 
 

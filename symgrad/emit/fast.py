@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from sympy import Expr
 
 from symgrad.emit.request import Request
-from symgrad.emit.source import BIND, INDENT, bound_functions, mentions, scalar_text, shape_text, size_text, view_text
+from symgrad.emit.source import (
+    BIND,
+    INDENT,
+    bound_functions,
+    mentions,
+    scalar_text,
+    shape_text,
+    size_text,
+    view_text,
+)
 from symgrad.emit.tables import constant_name
 from symgrad.lower.ir import Array, View
 from symgrad.names import free_name
@@ -27,7 +36,9 @@ def fast_lines(request: Request) -> tuple[list[str], set[str]]:
     binder = _Binder(request)
     returned = ", ".join(map(binder.mention, request.outputs))
     bodies = [
-        *binder.segment("forward(inputs: Arrays) -> tuple[Array, ...]", "The outputs.", forward, request.outputs),
+        *binder.segment(
+            "forward(inputs: Arrays) -> tuple[Array, ...]", "The outputs.", forward, request.outputs
+        ),
         f"{INDENT * 2}return ({returned},)",
         "",
         *binder.segment("loss(inputs: Arrays) -> float", "The loss, after forward.", until_loss, [loss]),
@@ -112,7 +123,9 @@ class _Binder:
     def segment(self, signature: str, doc: str, calls: Sequence[Call], results: Sequence[str]) -> list[str]:
         """One of the three functions, without its return."""
         lines = [f"def {signature}:", f'{INDENT}"""{doc}"""']
-        lines += [f'{INDENT}{name} = inputs["{self.request.tensor(name)}"]' for name in self._inputs(calls, results)]
+        lines += [
+            f'{INDENT}{name} = inputs["{self.request.tensor(name)}"]' for name in self._inputs(calls, results)
+        ]
         previous = ""
         for call in calls:
             comment = self.request.comments.get(call.equation)
@@ -200,4 +213,3 @@ class _Binder:
         single = "," if len(call.offsets) == 1 else ""
         head = f"for {names}{single} in {self._function('ndindex')}({sizes}):"
         return [head, *(INDENT + line for inner in call.body for line in self._call(inner, inner=True))]
-

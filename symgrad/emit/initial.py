@@ -49,7 +49,9 @@ def _fans(system: System, name: str) -> tuple[int, int] | None:
             others = [other for other in d.accesses if other != at]
             bound = [i for i, _ in d.reduced if at.has(i)]
             if bound and others and d.reduction == "sum":
-                window = [i for i in bound if any(index.has(i) and index != i for o in others for index in o.index)]
+                window = [
+                    i for i in bound if any(index.has(i) and index != i for o in others for index in o.index)
+                ]
                 kept = [i for i, _ in d.loops if i in d.write and at.has(i)]
                 fan_in, fan_out = (_count(d.extents[i] for i in loops) for loops in (bound, [*kept, *window]))
                 return fan_in, fan_out

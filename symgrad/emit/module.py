@@ -54,5 +54,7 @@ def _special_sources(functions: Iterable[str]) -> list[str]:
     """The source of functions that NumPy lacks."""
     names = dict.fromkeys(name for f in sorted(functions) for name in SPECIAL.get(f, ()))
     return [
-        line for name in names for line in ["", "", *inspect.getsource(getattr(special, name)).rstrip().splitlines()]
+        line
+        for name in names
+        for line in ["", "", *inspect.getsource(getattr(special, name)).rstrip().splitlines()]
     ]

@@ -77,7 +77,9 @@ def readable_lines(request: Request) -> tuple[list[str], set[str]]:
         body.append(_result(request, k))
         body = [*_bindings(request, parts[k], stored, body), *body]
         stored += handed_on
-        signature = f"def {name}(params: Arrays, inputs: Arrays, dims: dict[str, int], values: Arrays) -> {result}:"
+        signature = (
+            f"def {name}(params: Arrays, inputs: Arrays, dims: dict[str, int], values: Arrays) -> {result}:"
+        )
         lines += [signature, *(INDENT + line for line in (f'"""{doc}"""', *body)), "", ""]
     return [*lines, *_BIND_LINES], writer.helpers
 
@@ -105,13 +107,19 @@ def _handed_on(
     return sorted(n for n in made & wanted if n not in writer.inlined)
 
 
-def _bindings(request: Request, here: Sequence[Statement], stored: Sequence[str], body: list[str]) -> list[str]:
+def _bindings(
+    request: Request, here: Sequence[Statement], stored: Sequence[str], body: list[str]
+) -> list[str]:
     """The lines that give a stage's tensors their names."""
     text = "\n".join(body)
     lines = [f'{n} = dims["{n}"]' for n in request.dimensions if mentions(text, n)]
     read = {v.array for s in flattened(here) for v in views_read(s)}
     for array in request.code.arrays.values():
-        if array.name in read or (mentions(text, array.name) and array.name in stored) or _is_result(request, array, text):
+        if (
+            array.name in read
+            or (mentions(text, array.name) and array.name in stored)
+            or _is_result(request, array, text)
+        ):
             lines += _binding(request, array, stored)
     return lines
 
@@ -166,7 +174,12 @@ class Writer:
     def _inlines(self, s: Contract, following: Statement | None, keep: set[str]) -> bool:
         name = s.target.array
         reads = views_read(following) if isinstance(following, Map) else []
-        return s.target.whole and self.counts.get(name) == 1 and name not in keep and any(v == s.target for v in reads)
+        return (
+            s.target.whole
+            and self.counts.get(name) == 1
+            and name not in keep
+            and any(v == s.target for v in reads)
+        )
 
     def _aliases(self, s: Statement) -> list[str]:
         """Views that are named as soon as what they view is there."""
@@ -194,8 +207,11 @@ class Writer:
             return [f"for {names}{single} in np.ndindex({sizes}):", *body]
         if isinstance(s, Fill):
             if s.target.whole:
-                return [f"{s.target.array} = np.full({shape_text(s.target.shape)}, {scalar_text(s.value)}, DTYPE)"
-                        if s.value != 0 else f"{s.target.array} = np.zeros({shape_text(s.target.shape)}, DTYPE)"]
+                return [
+                    f"{s.target.array} = np.full({shape_text(s.target.shape)}, {scalar_text(s.value)}, DTYPE)"
+                    if s.value != 0
+                    else f"{s.target.array} = np.zeros({shape_text(s.target.shape)}, DTYPE)"
+                ]
             return [f"{self._target(s.target)} = {scalar_text(s.value)}"]
         if isinstance(s, Scatter):
             return [self._scatter(s)]
@@ -244,8 +260,10 @@ class Writer:
         array = self.code.arrays[s.target.array]
         if s.target.whole and not s.accumulate:
             if not covered or not s.reads:
-                return f"np.full({shape_text(array.shape)}, {text}, DTYPE)" if not s.reads else (
-                    f"np.broadcast_to({text}, {shape_text(array.shape)})"
+                return (
+                    f"np.full({shape_text(array.shape)}, {text}, DTYPE)"
+                    if not s.reads
+                    else (f"np.broadcast_to({text}, {shape_text(array.shape)})")
                 )
             if s.body.is_Symbol and s.reads[s.body].whole:
                 return f"{text}.copy()"

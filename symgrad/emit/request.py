@@ -123,7 +123,19 @@ def in_order(system: System, loss: str) -> System:
 def _reserved(forward: System) -> set[str]:
     """Names that tensors must not take in the program."""
     names = {n for n in vars(runtime) if n != "__builtins__"} | set(vars(special)) | set(keyword.kwlist)
-    names |= {"np", "params", "grads", "dims", "inputs", "forward", "loss", "backward", "values", "zero", "one"}
+    names |= {
+        "np",
+        "params",
+        "grads",
+        "dims",
+        "inputs",
+        "forward",
+        "loss",
+        "backward",
+        "values",
+        "zero",
+        "one",
+    }
     names |= {n for n in dir(np) if not n.startswith("_") and n.islower()}
     names |= {"float", "int", "tuple", "dict", "range", "slice", "max", "min", "half", "two"}
     shapes = [n for leaf in forward.leaves.values() for n in leaf.shape]

@@ -154,7 +154,9 @@ class ArrayPrinter(TextPrinter):
             return f"np.heaviside({self(expr.args[0])}, 0.5)", PRECEDENCE["atom"]
         name = _NUMPY_CALLS[type(expr)]
         if isinstance(expr, sp.Max | sp.Min):
-            arguments = [self(a) for a in sorted(expr.args, key=lambda a: (a.is_number, sp.default_sort_key(a)))]
+            arguments = [
+                self(a) for a in sorted(expr.args, key=lambda a: (a.is_number, sp.default_sort_key(a)))
+            ]
             text = arguments[0]
             for argument in arguments[1:]:
                 text = f"{name}({text}, {argument})"

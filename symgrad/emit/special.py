@@ -25,7 +25,7 @@ def _erf_small(x: Array) -> Array:
                     3.77485237685302021e2, 3.20937758913846947e3)  # fmt: skip
     below = _horner(q, 1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3,
                     2.84423683343917062e3)  # fmt: skip
-    return x * above / below
+    return np.asarray(x * above / below)
 
 
 def _erfc_tail(y: Array) -> Array:
@@ -48,14 +48,16 @@ def _erfc_tail(y: Array) -> Array:
     y = np.minimum(y, 30)
     coarse = np.trunc(y * 16) / 16  # exp(-y*y) without the rounding error of y*y
     scale = np.exp(-coarse * coarse) * np.exp(-(y - coarse) * (y + coarse))
-    return scale * np.where(y <= 4, middle, outer)
+    return np.asarray(scale * np.where(y <= 4, middle, outer))
 
 
 def _erf(x: Array, out: Array | None = None) -> Array:
     """The error function, to a few units in the last place."""
     y = np.abs(x)
     small = y <= 0.46875
-    result = np.where(small, _erf_small(np.where(small, x, 0)), np.sign(x) * (1 - _erfc_tail(np.maximum(y, 0.46875))))
+    result = np.where(
+        small, _erf_small(np.where(small, x, 0)), np.sign(x) * (1 - _erfc_tail(np.maximum(y, 0.46875)))
+    )
     if out is None:
         return result
     out[...] = result
@@ -66,7 +68,9 @@ def _erfc(x: Array, out: Array | None = None) -> Array:
     """1 - erf(x), without cancellation for large x."""
     y = np.abs(x)
     tail = _erfc_tail(np.maximum(y, 0.46875))
-    result = np.where(y <= 0.46875, 1 - _erf_small(np.where(y <= 0.46875, x, 0)), np.where(x < 0, 2 - tail, tail))
+    result = np.where(
+        y <= 0.46875, 1 - _erf_small(np.where(y <= 0.46875, x, 0)), np.where(x < 0, 2 - tail, tail)
+    )
     if out is None:
         return result
     out[...] = result

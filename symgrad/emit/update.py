@@ -11,14 +11,17 @@ from symgrad.optimizers import Optimizer
 from symgrad.schedule import flatten, plan_memory
 
 SIZE = sp.Symbol("P", integer=True, positive=True)
-SIGNATURE = "def _bind_update(theta: Array, grad: Array, state: Arrays) -> Callable[[int, dict[str, float]], None]:"
+SIGNATURE = (
+    "def _bind_update(theta: Array, grad: Array, state: Arrays) -> Callable[[int, dict[str, float]], None]:"
+)
 
 
 def update_lines(optimizer: Optimizer, style: str) -> list[str]:
     """`_bind_update` as lines."""
     vectors = {"theta": "theta", "g": "grad", **{s: s for s in optimizer.state}}
+    scalars: dict[Symbol, Expr] = {}
     if style == "readable":
-        scalars, updates = {}, {str(symbol): expr for symbol, expr in optimizer.updates.items()}
+        updates = {str(symbol): expr for symbol, expr in optimizer.updates.items()}
     else:
         scalars, updates = _hoisted(optimizer, set(vectors))
     lines = [SIGNATURE, f'{INDENT}"""{optimizer.name.capitalize()}: {optimizer.source}."""']
@@ -63,7 +66,11 @@ def _partly(expr: Expr, hoist: object, vectors: set[str]) -> Expr:
     whole_part = expr.func(*fixed) if fixed else None
     if whole_part is None:
         return expr.func(*moving)
-    return sign * expr.func(hoist(sign * whole_part), *moving) if isinstance(expr, sp.Mul) else expr.func(hoist(whole_part), *moving)
+    return (
+        sign * expr.func(hoist(sign * whole_part), *moving)
+        if isinstance(expr, sp.Mul)
+        else expr.func(hoist(whole_part), *moving)
+    )
 
 
 def _readable(updates: dict[str, Expr], vectors: dict[str, str]) -> list[str]:
@@ -84,7 +91,7 @@ def _fast(updates: dict[str, Expr], vectors: dict[str, str]) -> tuple[list[str],
     for call in calls:
         name = {"copy": "copyto", "fill": "copyto"}.get(call.function, call.function)
         functions.add(name)
-        arguments = [a.array if isinstance(a, View) else scalar_text(a) for a in call.arguments]  # type: ignore[arg-type]
+        arguments = [a.array if isinstance(a, View) else scalar_text(a) for a in call.arguments]
         assert call.out is not None
         first = [call.out.array] if name == "copyto" else []
         last = [] if name == "copyto" else [call.out.array]

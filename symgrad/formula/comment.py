@@ -10,6 +10,7 @@ from symgrad.formula.matrix import Form, Operand, Setting, form
 from symgrad.formula.notation import Atom
 from symgrad.formula.render_text import text
 from symgrad.formula.scalar import NoMatrixForm
+from symgrad.formula.survey import dimensions, places, vectors_are_rows
 from symgrad.formula.symbols import Symbols
 
 LONGEST = 100
@@ -20,19 +21,16 @@ class Comments:
 
     def __init__(self, system: System) -> None:
         self.system = system
-        forward = [e.name for e in system if e.adjoint_of is None and e.name not in system.gradients.values()]
-        self.symbols = Symbols(system, set(forward), set(forward) | set(system.leaves), system.loss != "loss")
-        self.order = self._places(set(forward))
-        dimensions = {str(s) for leaf in system.leaves.values() for n in leaf.shape for s in n.free_symbols}
-        letters = Letters({*self.symbols.texts, *dimensions})
-        self.setting = Setting(
-            letters, False, lambda number: Atom("f", "f"), len(system.leaves) + len(forward)
-        )
-
-    def _places(self, forward: set[str]) -> dict[str, int]:
-        names = list(self.system.equations)
-        first = [*self.system.leaves, *(n for n in names if n in forward)]
-        return {n: k for k, n in enumerate([*first, *(n for n in reversed(names) if n not in forward)])}
+        gradients = set(system.gradients.values())
+        forward = {e.name for e in system if e.adjoint_of is None and e.name not in gradients}
+        self.symbols = Symbols(system, forward, {*forward, *system.leaves}, system.loss != "loss")
+        self.order = places(system, forward)
+        computed_first = {name: k - len(self.order) for name, k in self.order.items() if name in forward}
+        self.order |= computed_first  # matmul1 + b1, as networks are written
+        letters = Letters({*self.symbols.texts, *dimensions(system)})
+        rows = vectors_are_rows(system, forward)
+        # no equation of a system applies a function by letter: only a Plan introduces them
+        self.setting = Setting(letters, rows, lambda number: Atom("f", "f"), len(system.leaves) + len(forward))
 
     def __call__(self, name: str) -> str:
         """At most 100 characters on one line."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from typing import Any
 
 import networkx as nx
 import sympy as sp
@@ -21,7 +22,7 @@ NEAT = 60  # a line longer than this has no shape beside it
 
 
 class Formula:
-    """One gradient: `str` and `.latex` in matrix notation, `.indexed` with indices, `.sympy` as SymPy objects.
+    """One gradient: `str` and `.latex` in matrix notation, `.indexed` with indices, `.sympy` for SymPy.
 
     The first line is the gradient's own; the others define, nearest first, the symbols that it uses and that
     the network itself does not name.
@@ -52,7 +53,7 @@ class Formula:
 
     @property
     def sympy_definitions(self) -> tuple[sp.Eq, ...]:
-        """All equations that `.sympy` rests on, the forward pass included, operands first; the last is `.sympy`."""
+        """All equations that `.sympy` rests on, those of the network included; the last is `.sympy`."""
         return self.derivation.sympy_form.definitions(self.name)
 
     @property
@@ -85,11 +86,11 @@ class Derivation:
         forward, system: the equations of the network, and the same with the adjoints'.
     """
 
-    def __init__(self, graph: nx.MultiDiGraph, forward: System, derived: System) -> None:
+    def __init__(self, graph: nx.MultiDiGraph[Any], forward: System, derived: System) -> None:
         self.network, self.forward, self.system = graph, forward, derived
 
     @cached_property
-    def graph(self) -> nx.MultiDiGraph:
+    def graph(self) -> nx.MultiDiGraph[Any]:
         return self.system.to_graph()
 
     @property
@@ -113,16 +114,13 @@ class Derivation:
         return name in self.system.gradients
 
     def __repr__(self) -> str:
-        return f"<Derivation of {self.system.loss!r} by {', '.join(self.wrt[:8])}{', ...' * (len(self.wrt) > 8)}>"
+        names = [*self.wrt[:8], *["..."] * (len(self.wrt) > 8)]
+        return f"<Derivation of {self.system.loss!r} by {', '.join(names)}>"
 
     def __str__(self) -> str:
         sections = self._sections()
-        shapes = [
-            (line, wrapped) for _, lines in sections for line in lines for wrapped in [line.wrapped("  ")]
-        ]
-        width = max(
-            (len(w[0]) for line, w in shapes if line.shape is not None and len(w[0]) <= NEAT), default=0
-        )
+        shapes = [(line, wrapped) for _, lines in sections for line in lines for wrapped in [line.wrapped("  ")]]
+        width = max((len(w[0]) for line, w in shapes if line.shape is not None and len(w[0]) <= NEAT), default=0)
         blocks = []
         for title, lines in sections:
             blocks.append("\n".join([title, *(part for line in lines for part in _with_shape(line, width))]))
@@ -210,9 +208,7 @@ class Derivation:
         forward = [n for n in shown if n in plan.forward and n not in loss]
         backward = self._backward([n for n in shown if n not in plan.forward])
         named = [("forward", forward), ("loss", loss), ("backward", backward)]
-        sections = [
-            (title, [line for n in names for line in make.matrix(n)]) for title, names in named if names
-        ]
+        sections = [(title, [line for n in names for line in make.matrix(n)]) for title, names in named if names]
         functions = [make.function(k) for k in range(len(plan.functions.bodies))]
         return [*sections, ("where", functions)] if functions else sections
 

@@ -114,9 +114,7 @@ def _with_body(d: Definition, body: Expr) -> Definition:
 
 
 @lru_cache(maxsize=4096)
-def _rewritten(
-    d: Definition, operand: int, values: tuple[int, ...], number: int, function: Expr
-) -> Definition:
+def _rewritten(d: Definition, operand: int, values: tuple[int, ...], number: int, function: Expr) -> Definition:
     """The definition with f'(operand) for the factors of its body that equal it."""
     body = _flat(d.body)
     for access in sorted((at for at in body.atoms(At) if at.operand == operand), key=sp.default_sort_key):
@@ -135,16 +133,15 @@ def _flat(body: Expr) -> Expr:
     """A product, with what is zero unless a condition holds as a factor of its own."""
     factors: list[Expr] = []
     for f in sp.Mul.make_args(body):
-        split = (
-            isinstance(f, sp.Piecewise) and len(f.args) == 2 and f.args[1] == (0, True) and f.args[0][0] != 1
-        )
+        split = isinstance(f, sp.Piecewise) and len(f.args) == 2 and f.args[1] == (0, True) and f.args[0][0] != 1
         factors += [f.args[0][0], sp.Piecewise((1, f.args[0][1]), (0, True))] if split else [f]
     return sp.Mul(*factors)
 
 
 def _one(body: Expr, access: At, applied: dict[At, Expr], name: Expr, derivative: Expr) -> Expr:
     own = {access, *applied}
-    rest, ours = [], []
+    rest: list[Expr] = []
+    ours: list[Expr] = []
     for factor in sp.Mul.make_args(body):
         atoms = factor.atoms(At)
         (ours if atoms and atoms <= own else rest).append(factor)

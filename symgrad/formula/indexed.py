@@ -1,7 +1,7 @@
 """Equations as index expressions: scalar SymPy expressions over elements of named tensors.
 
     Element(name, index, view)                the tensor's element; 0 outside the tensor
-    Reduction(kind, body, loops, condition)   sum, max, min or prod over the loops for which the condition holds
+    Reduction(kind, body, loops, condition)   sum, max, min or prod over the loops where the condition holds
     Applied(function, order, argument)        a function that has a letter of its own, or its derivative
 
 `expression` turns a definition into one value per element of its result: a scatter becomes a sum over what is
@@ -30,7 +30,8 @@ class Element(Expr):  # type: ignore[misc]
 
     def __new__(cls, name: str, index: Iterable[Expr], view: Iterable[Expr] | None = None) -> Element:
         shape = () if view is None else (sp.Tuple(*view),)
-        return Expr.__new__(cls, Str(str(name)), sp.Tuple(*index), *shape)
+        made: Element = Expr.__new__(cls, Str(str(name)), sp.Tuple(*index), *shape)
+        return made
 
     @property
     def name(self) -> str:
@@ -52,9 +53,10 @@ class Reduction(Expr):  # type: ignore[misc]
     is_real = True
 
     def __new__(cls, kind: str, body: Expr, loops: Iterable[Loop], condition: Expr = sp.true) -> Reduction:
-        return Expr.__new__(
+        made: Reduction = Expr.__new__(
             cls, Str(str(kind)), body, sp.Tuple(*(sp.Tuple(i, n) for i, n in loops)), condition
         )
+        return made
 
     @property
     def kind(self) -> str:
@@ -80,7 +82,8 @@ class Applied(Expr):  # type: ignore[misc]
     is_real = True
 
     def __new__(cls, function: int | Expr, order: int | Expr, argument: Expr) -> Applied:
-        return Expr.__new__(cls, sp.Integer(function), sp.Integer(order), argument)
+        made: Applied = Expr.__new__(cls, sp.Integer(function), sp.Integer(order), argument)
+        return made
 
     @property
     def function(self) -> int:
@@ -131,9 +134,7 @@ def substituted(template: Template, index: Sequence[Expr]) -> Expr:
     return body.xreplace(change)
 
 
-def with_elements(
-    definition: Definition, operands: Sequence[str], value: Callable[[str, At], Expr]
-) -> Template:
+def with_elements(definition: Definition, operands: Sequence[str], value: Callable[[str, At], Expr]) -> Template:
     """The definition's template with every access replaced; an index that reads a tensor reads an Element."""
     heads, body = expression(definition)
 

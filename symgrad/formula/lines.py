@@ -73,7 +73,7 @@ class Lines:
         plan, symbol = self.plan, self.plan.symbols[name]
         form, shape = plan.forms[name], plan.system.shape(name)
         if form is None or len(form.axes) != len(shape):
-            return self._head(name, symbol) + [self._indexed(name)]
+            return [*self._head(name, symbol), self._indexed(name)]
         tensor = self._boundary(name)
         left = symbol if tensor is None else self.partial(plan.symbols[tensor])
         return [*self._head(name, symbol), Line(left, form.node, shape)]
@@ -118,9 +118,7 @@ class Lines:
     def partial(self, atom: Atom) -> Atom:
         """∂L/∂z."""
         loss = self.plan.symbols.loss
-        return Atom(
-            f"∂{loss.text}/∂{atom.text}", rf"\frac{{\partial {loss.latex}}}{{\partial {atom.latex}}}", True
-        )
+        return Atom(f"∂{loss.text}/∂{atom.text}", rf"\frac{{\partial {loss.latex}}}{{\partial {atom.latex}}}", True)
 
     def function(self, number: int) -> Line:
         """f(z) = ..., f'(z) = ..."""
@@ -128,9 +126,7 @@ class Lines:
         name, z = functions.letter(number), Atom("z", "z")
         left = Call(name.text, name.latex, (z,))
         slope = Call(name.text + "'", name.latex + "'", (z,))
-        body, derivative = (
-            function_node(e) for e in (functions.bodies[number], functions.derivative(number))
-        )
+        body, derivative = (function_node(e) for e in (functions.bodies[number], functions.derivative(number)))
         return Line(left, body, None, ((slope, derivative),))
 
 

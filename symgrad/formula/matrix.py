@@ -88,9 +88,7 @@ class _Matrix(Converter):
         found = [expr.index[k] for k in operand.form.axes]
         sizes = [operand.shape[k] for k in operand.form.axes]
         extents = self.definition.extents
-        if all(extents.get(e) == n for e, n in zip(found, sizes, strict=True)) and len(set(found)) == len(
-            found
-        ):
+        if all(extents.get(e) == n for e, n in zip(found, sizes, strict=True)) and len(set(found)) == len(found):
             return oriented(operand.form.node, found, self.order)
         if not operand.whole:
             raise NoMatrixForm
@@ -125,9 +123,7 @@ class _Matrix(Converter):
         return Value(node, (rows, columns))
 
 
-def _part(
-    node: Node, index: Sequence[Expr], sizes: Sequence[Expr], d: Definition
-) -> tuple[Node, list[Symbol]]:
+def _part(node: Node, index: Sequence[Expr], sizes: Sequence[Expr], d: Definition) -> tuple[Node, list[Symbol]]:
     """x[:,0,2:5]: loops with a shift and fixed numbers as an index."""
     written, axes = [], []
     for e, size in zip(index, sizes, strict=True):
@@ -179,7 +175,8 @@ def _sum(d: Definition, operands: Sequence[Operand], setting: Setting) -> Value:
     """A sum of products: a chain of matrix products, times the factors without bound indices."""
     bound = {i for i, _ in d.reduced}
     axes = _Axes(d, operands)
-    outside, inside = [], []
+    outside: list[Expr] = []
+    inside: list[Expr] = []
     for factor in sp.Mul.make_args(d.body):
         (inside if axes(factor) & bound else outside).append(factor)
     if not bound <= set().union(*(axes(f) for f in inside)):
@@ -208,6 +205,14 @@ class _Axes:
                 raise NoMatrixForm
             found.update(s for k in form.axes for s in at.index[k].free_symbols if s in self.d.extents)
         return frozenset(found)
+
+
+class Step(NamedTuple):
+    """An edge of a path: the factors that have two indices."""
+
+    start: Symbol
+    end: Symbol
+    factors: list[Expr]
 
 
 class _Chain:
@@ -242,32 +247,28 @@ class _Chain:
         if len(axes) == 1 and len(self.factors) == 2 and self.d.reduction == "sum":
             matrix = self._matrix(tuple(axes))
             left, right = (matrix.factor(f).node for f in sorted(self.factors, key=matrix.term_key))
-            return Value(
-                product([left, transposed(right)] if self.setting.rows else [transposed(left), right])
-            )
+            return Value(product([left, transposed(right)] if self.setting.rows else [transposed(left), right]))
         return _reduced(self.d, self.operands, self.setting, self.factors, bound)
 
     def _walk(self) -> Value:
         edges = {axes: factors for axes, factors in self.groups.items() if len(axes) == 2}
         vectors = {next(iter(axes)): factors for axes, factors in self.groups.items() if len(axes) == 1}
-        here = self._start(edges, vectors)
-        start = here
-        nodes = [self._vector(vectors.pop(here))] if here in vectors else []
-        from_vector = bool(nodes)
-        steps: list[tuple[Symbol, Symbol, list[Expr]]] = []
+        start = here = self._start(edges, vectors)
+        head = self._vector(vectors.pop(start)) if start in vectors else None
+        steps: list[Step] = []
         while edges:
             around = [axes for axes in edges if here in axes]
             if len(around) != 1 or (steps and here in self.out):
                 raise NoMatrixForm
             (there,) = around[0] - {here}
-            steps.append((here, there, edges.pop(around[0])))
-            if there in vectors and any(there in axes for axes in edges):
-                steps[-1][2].extend(vectors.pop(there))
+            factors = edges.pop(around[0])
+            inner = any(there in axes for axes in edges)
+            steps.append(Step(here, there, factors + (vectors.pop(there, []) if inner else [])))
             here = there
-        tail = self._vector(vectors.pop(here)) if here in vectors and here not in self.out else None
+        tail = self._vector(vectors.pop(here)) if here in vectors else None
         if vectors:
             raise NoMatrixForm
-        return self._composed(start, here, nodes if from_vector else [], steps, tail)
+        return self._composed(head, steps, tail)
 
     def _start(self, edges: dict[frozenset[Symbol], list[Expr]], vectors: dict[Symbol, list[Expr]]) -> Symbol:
         """An index of the result; else one end of the path, with a vector at it if there is one."""
@@ -280,36 +281,27 @@ class _Chain:
             raise NoMatrixForm
         return next((i for i in ends if i in vectors), ends[0])
 
-    def _composed(
-        self,
-        start: Symbol,
-        end: Symbol,
-        head: list[Node],
-        steps: list[tuple[Symbol, Symbol, list[Expr]]],
-        tail: Node | None,
-    ) -> Value:
-        rank = (start in self.out) + (end in self.out)
-        if rank == 1 and self.setting.rows and tail is not None:
-            nodes = [self._edge(b, a, factors) for a, b, factors in reversed(steps)]
-            return Value(product([tail, *nodes]), (start,))
-        nodes = [self._edge(a, b, factors) for a, b, factors in steps]
-        if rank == 2:
-            return Value(product(nodes), (start, end))
-        if head:
-            nodes = [head[0] if self.setting.rows else transposed(head[0]), *nodes]
-        if tail is not None:
-            nodes.append(transposed(tail) if self.setting.rows and rank == 0 else tail)
-        node = product(nodes)
-        loose = [i for i in (start, end) if i not in self.out]
-        if head:
-            loose.remove(start)
-        if tail is not None:
-            loose.remove(end)
-        if loose:
-            letters = self.setting.letters.several([self.d.extents[i] for i in (start, end)])
-            below = [letter for i, letter in zip((start, end), letters, strict=True) if i in loose]
-            node = reduced("sum", below if len(loose) == 1 else (), node)
-        return Value(node, tuple(i for i in (start, end) if i in self.out))
+    def _composed(self, head: Node | None, steps: Sequence[Step], tail: Node | None) -> Value:
+        """The path as one product, summed over the ends that neither the result nor a vector has."""
+        start, end = steps[0].start, steps[-1].end
+        kept = tuple(i for i in (start, end) if i in self.out)
+        matrices = [self._edge(*step) for step in steps]
+        if self.setting.rows and len(kept) == 1 and tail is not None:
+            turned = [self._edge(step.end, step.start, step.factors) for step in reversed(steps)]
+            return Value(product([tail, *turned]), kept)
+        left = [] if head is None else [head if self.setting.rows else transposed(head)]
+        flipped = self.setting.rows and not kept
+        right = [] if tail is None else [transposed(tail) if flipped else tail]
+        node = product([*left, *matrices, *right])
+        loose = [i for i, vector in ((start, head), (end, tail)) if i not in self.out and vector is None]
+        return Value(self._summed(node, (start, end), loose), kept)
+
+    def _summed(self, node: Node, axes: tuple[Symbol, Symbol], loose: Sequence[Symbol]) -> Node:
+        if not loose:
+            return node
+        letters = self.setting.letters.several([self.d.extents[i] for i in axes])
+        below = [letter for i, letter in zip(axes, letters, strict=True) if i in loose]
+        return reduced("sum", below if len(loose) == 1 else (), node)
 
     def _matrix(self, order: Sequence[Symbol]) -> _Matrix:
         return _Matrix(self.d, self.operands, self.setting, order)

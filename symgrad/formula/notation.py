@@ -189,9 +189,7 @@ def hadamard(nodes: Sequence[Node]) -> Node:
 def _powers(factors: Sequence[Node]) -> list[Node]:
     """Equal factors as a power, where the first one stands."""
     counts = Counter(factors)
-    return [
-        f if counts[f] == 1 else Power(f, Constant(sp.Integer(counts[f]))) for f in dict.fromkeys(factors)
-    ]
+    return [f if counts[f] == 1 else Power(f, Constant(sp.Integer(counts[f]))) for f in dict.fromkeys(factors)]
 
 
 def quotient(above: Node, below: Node, mark: str = "/") -> Node:

@@ -29,7 +29,5 @@ def fraction(value: Expr) -> tuple[Expr, Expr]:
     """Numerator and denominator; a number that is written as a decimal stays above."""
     number, rest = value.as_coeff_Mul()
     above, below = sp.fraction(rest)
-    p, q = (
-        sp.fraction(number) if number.q <= _SIMPLE[1] and number_parts(number)[1] else (number, sp.Integer(1))
-    )
+    p, q = sp.fraction(number) if number.q <= _SIMPLE[1] and number_parts(number)[1] else (number, sp.Integer(1))
     return p * above, q * below

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import networkx as nx
 from sympy import Expr
@@ -29,6 +30,7 @@ from symgrad.formula.letters import Letters
 from symgrad.formula.matrix import Form, Operand, Setting, form
 from symgrad.formula.notation import Atom, Constant, Product, Reduce, Transposed, count, weight
 from symgrad.formula.scalar import NoMatrixForm
+from symgrad.formula.survey import dimensions, is_copy, is_product, places, vectors_are_rows
 from symgrad.formula.symbols import Symbols
 from symgrad.index.bounds import within
 from symgrad.index.definition import At, Definition
@@ -70,10 +72,10 @@ class Plan:
         self.symbols = Symbols(self.system, self.forward, self.nodes, self._loss_is_named())
         self._find_boundary()
         self._find_functions()
-        self.order = _places(self)
+        self.order = places(self.system, self.forward)
         self.setting = Setting(
-            Letters({*self.symbols.texts, *_dimensions(self.system)}),
-            _vectors_are_rows(self),
+            Letters({*self.symbols.texts, *dimensions(self.system)}),
+            vectors_are_rows(self.system, self.forward),
             self.functions.letter,
             len(self.forward) + len(self.system.leaves),
         )
@@ -103,7 +105,7 @@ class Plan:
                 continue
             if e.name not in self.tail and is_activation(e):
                 self.functions.add(e)
-        self.functions.name({*self.symbols.texts, *_dimensions(self.system)})
+        self.functions.name({*self.symbols.texts, *dimensions(self.system)})
 
     def _count_uses(self) -> None:
         """Reads of each tensor, and whether a matrix product reads it; through mere copies as well."""
@@ -119,7 +121,7 @@ class Plan:
             for name in e.operands:
                 reads = sum(at.operand == e.operands.index(name) for at in e.definition.body.atoms(At))
                 self.uses[name] = self.uses.get(name, 0) + times * max(reads, 1)
-                if _is_product(e.definition) or (copy and e.name in self.multiplied):
+                if is_product(e.definition) or (copy and e.name in self.multiplied):
                     self.multiplied.add(name)
                 if _is_matrix_reduction(e.definition, self._shapes(e)) or (copy and e.name in self.summed):
                     self.summed.add(name)
@@ -245,20 +247,6 @@ class Plan:
         return value
 
 
-def is_copy(e: Equation) -> bool:
-    """Whether e is another tensor under a new name."""
-    d = e.definition
-    return d.elementwise and isinstance(d.body, At) and d.body.view is None and d.body.index == d.write
-
-
-@lru_cache(maxsize=4096)
-def _is_product(d: Definition) -> bool:
-    """A matrix product, or an outer product of vectors."""
-    if not (d.body.is_Mul and len(d.accesses) > 1 and d.reduction == "sum"):
-        return False
-    return bool(d.reduced) or (len(d.write) == 2 and all(len(at.index) < 2 for at in d.accesses))
-
-
 @lru_cache(maxsize=4096)
 def _is_matrix_reduction(d: Definition, shapes: tuple[tuple[Expr, ...], ...]) -> bool:
     """Whether a sum or maximum has matrix notation, given that its operands have symbols."""
@@ -300,47 +288,13 @@ def _loss_stage(plan: Plan) -> set[str]:
     while stack:
         for name in system.equations[stack.pop()].operands:
             e = system.equations.get(name)
-            outside = (
-                e is None or plan.named(name) or name in system.gradients or learned.intersection(e.operands)
-            )
+            outside = e is None or plan.named(name) or name in system.gradients or learned.intersection(e.operands)
             if not outside and name not in found:
                 found.add(name)
                 stack.append(name)
     return found
 
 
-def _places(plan: Plan) -> dict[str, int]:
-    names = [*plan.system.leaves, *(n for n in plan.system.equations if n in plan.forward)]
-    backward = [n for n in plan.system.equations if n not in plan.forward]
-    return {name: k for k, name in enumerate([*names, *reversed(backward)])}
-
-
-def _dimensions(system: System) -> set[str]:
-    return {str(s) for leaf in system.leaves.values() for n in leaf.shape for s in n.free_symbols}
-
-
-def _vectors_are_rows(plan: Plan) -> bool:
-    """Whether the graph writes vectors to the left of matrices, and nowhere to their right."""
-    sides = set()
-    for e in plan.system:
-        if e.name in plan.forward:
-            sides |= _sides(e.definition)
-    return sides == {"left"}
-
-
-@lru_cache(maxsize=4096)
-def _sides(d: Definition) -> frozenset[str]:
-    """Where a product of a vector and a matrix has its vector."""
-    ats = d.accesses
-    if not (_is_product(d) and len(ats) == 2 and len(d.write) == 1 and len(d.reduced) == 1):
-        return frozenset()
-    vector = next((at for at in ats if len(at.index) == 1), None)
-    matrix = next((at for at in ats if len(at.index) == 2), None)
-    if vector is None or matrix is None:
-        return frozenset()
-    return frozenset({"left" if matrix.index[0] == vector.index[0] else "right"})
-
-
-def nodes_of(graph: nx.MultiDiGraph) -> dict[str, str]:
+def nodes_of(graph: nx.MultiDiGraph[Any]) -> dict[str, str]:
     """node -> its op."""
     return {str(name): str(op) for name, op in graph.nodes(data="op")}

@@ -64,9 +64,7 @@ def constant(value: Expr) -> tuple[str, int]:
     if isinstance(value, sp.Symbol):
         return Style.of(str(value)).latex, ATOM
     if value.is_Add:
-        terms = sorted(
-            value.args, key=lambda t: (t.is_Number, t.could_extract_minus_sign(), sp.default_sort_key(t))
-        )
+        terms = sorted(value.args, key=lambda t: (t.is_Number, t.could_extract_minus_sign(), sp.default_sort_key(t)))
         return _sum(n.total([n.scaled(term, n.ONE) for term in terms]))
     if value.could_extract_minus_sign():
         return "-" + _tight(n.Constant(-value), REDUCE), SUM
@@ -173,9 +171,7 @@ def _reduce(node: n.Reduce) -> tuple[str, int]:
     below = ", ".join(node.letters)
     if node.condition is not None:
         below += " : " + latex(node.condition)
-    return _OPERATORS[node.kind] + (f"_{{{below}}} " if below else " ") + _tight(
-        node.body, body_level(node)
-    ), REDUCE
+    return _OPERATORS[node.kind] + (f"_{{{below}}} " if below else " ") + _tight(node.body, body_level(node)), REDUCE
 
 
 def _indicator(node: n.Indicator) -> tuple[str, int]:
@@ -189,9 +185,7 @@ def _relation(node: n.Relation) -> tuple[str, int]:
 def _logic(node: n.Logic) -> tuple[str, int]:
     if node.word == "¬":
         return r"\lnot " + _tight(node.arguments[0], ATOM), POWER
-    parts = [
-        f"({latex(a)})" if isinstance(a, n.Logic) and a.word != "¬" else latex(a) for a in node.arguments
-    ]
+    parts = [f"({latex(a)})" if isinstance(a, n.Logic) and a.word != "¬" else latex(a) for a in node.arguments]
     return f" {_WORDS[node.word]} ".join(parts), RELATION
 
 

@@ -64,9 +64,7 @@ def _number(value: Expr) -> tuple[str, int]:
 
 
 def _constant_sum(value: Expr) -> str:
-    terms = sorted(
-        value.args, key=lambda t: (t.is_Number, t.could_extract_minus_sign(), sp.default_sort_key(t))
-    )
+    terms = sorted(value.args, key=lambda t: (t.is_Number, t.could_extract_minus_sign(), sp.default_sort_key(t)))
     written = _tight(n.Constant(terms[0]), SUM)
     for term in terms[1:]:
         negative = term.could_extract_minus_sign()
@@ -152,9 +150,7 @@ def _reduce(node: n.Reduce) -> tuple[str, int]:
 
 def body_level(node: n.Reduce) -> int:
     """Products entry by entry stand in parentheses, for ⊙ looks looser than Σ."""
-    entrywise = isinstance(node.body, n.Hadamard) or (
-        isinstance(node.body, n.Quotient) and node.body.mark == "⊘"
-    )
+    entrywise = isinstance(node.body, n.Hadamard) or (isinstance(node.body, n.Quotient) and node.body.mark == "⊘")
     return PRODUCT if entrywise else REDUCE
 
 
@@ -174,9 +170,7 @@ def _logic(node: n.Logic) -> tuple[str, int]:
 
 
 def _cases(node: n.Cases) -> tuple[str, int]:
-    rows = [
-        f"{_tight(value, RELATION)} if {_tight(condition, RELATION)} else " for value, condition in node.rows
-    ]
+    rows = [f"{_tight(value, RELATION)} if {_tight(condition, RELATION)} else " for value, condition in node.rows]
     return "".join(rows) + _tight(node.other, RELATION), CASES
 
 

@@ -61,10 +61,7 @@ _NAMES: dict[type[Expr], tuple[str, str]] = {
     sp.Min: ("min", r"\min"),
     sp.Heaviside: ("H", r"\operatorname{H}"),
     sp.atan: ("atan", r"\arctan"),
-} | {
-    f: (f.__name__, "\\" + f.__name__)
-    for f in (sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.sinh, sp.cosh, sp.tanh)
-}
+} | {f: (f.__name__, "\\" + f.__name__) for f in (sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.sinh, sp.cosh, sp.tanh)}
 
 
 def is_constant(expr: Expr) -> bool:
@@ -100,9 +97,7 @@ class Converter(ABC):
         if isinstance(expr, Applied):
             name = self.function_letter(expr.function)
             inside = self.convert(expr.argument)
-            return Value(
-                Call(name.text + "'" * expr.order, name.latex + "'" * expr.order, (inside.node,)), inside.axes
-            )
+            return Value(Call(name.text + "'" * expr.order, name.latex + "'" * expr.order, (inside.node,)), inside.axes)
         if isinstance(expr, LEAVES):
             return self.leaf(expr)
         if isinstance(expr, Expr) and is_constant(expr) and not _has_loops(expr):
@@ -159,9 +154,7 @@ class Converter(ABC):
     def fraction(self, constant: Expr, above: Sequence[Value], below: Sequence[Value]) -> Value:
         scalars = [v for v in above if not v.axes]
         divisors = [v for v in below if not v.axes]
-        front = quotient(
-            product([Constant(constant), *(v.node for v in scalars)]), product([v.node for v in divisors])
-        )
+        front = quotient(product([Constant(constant), *(v.node for v in scalars)]), product([v.node for v in divisors]))
         return self._array_fraction(front, [v for v in above if v.axes], [v for v in below if v.axes])
 
     def _array_fraction(self, front: Node, arrays: Sequence[Value], divisors: Sequence[Value]) -> Value:

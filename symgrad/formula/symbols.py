@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -11,36 +12,17 @@ from symgrad.formula.notation import Atom
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SUBSCRIPTS = dict(zip("aehijklmnoprstuvx0123456789", "ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ₀₁₂₃₄₅₆₇₈₉", strict=True))
-# delta and pi keep their spelling: δ is an adjoint and π a number
-_GREEK = dict(
-    zip(
-        [
-            "alpha",
-            "beta",
-            "gamma",
-            "epsilon",
-            "zeta",
-            "eta",
-            "theta",
-            "iota",
-            "kappa",
-            "lambda",
-            "mu",
-            "nu",
-            "xi",
-            "rho",
-            "sigma",
-            "tau",
-            "upsilon",
-            "phi",
-            "chi",
-            "psi",
-            "omega",
-        ],
-        "αβγεζηθικλμνξρστυφχψω",
-        strict=True,
-    )
-) | dict(zip(["Gamma", "Delta", "Theta", "Lambda", "Xi", "Phi", "Psi", "Omega"], "ΓΔΘΛΞΦΨΩ", strict=True))
+# delta, pi and sigma keep their spelling: δ is an adjoint, π a number and σ the sigmoid function
+_LETTERS = "αβγεζηθικλμνξρτυφχψω", "ΓΔΘΛΞΦΨΩ"
+
+
+def _spelled(letter: str) -> str:
+    """α is alpha, Γ is Gamma."""
+    word = unicodedata.name(letter).split()[-1].replace("LAMDA", "LAMBDA")
+    return word.capitalize() if letter.isupper() else word.lower()
+
+
+_GREEK = {_spelled(letter): letter for letters in _LETTERS for letter in letters}
 _DIGITS = re.compile(r"(.*?)(\d*)", re.DOTALL)
 _ESCAPES = {"\\": r"\backslash{}", "^": r"\hat{}", "~": r"\tilde{}"} | {c: "\\" + c for c in "{}$&#%_"}
 
@@ -129,9 +111,7 @@ class Symbols:
         adjoints: equation -> the tensor whose whole adjoint it holds.
     """
 
-    def __init__(
-        self, system: System, forward: Collection[str], nodes: Collection[str], loss_has_name: bool
-    ) -> None:
+    def __init__(self, system: System, forward: Collection[str], nodes: Collection[str], loss_has_name: bool) -> None:
         self.system = system
         self.atoms: dict[str, Atom] = {}
         self.adjoints = whole_adjoints(system)
@@ -196,7 +176,5 @@ def whole_adjoints(system: System) -> dict[str, str]:
     for e in system:
         if e.adjoint_of is not None:
             last[e.adjoint_of] = e.name
-    last.update(
-        {tensor: equation for tensor, equation in system.gradients.items() if equation in system.equations}
-    )
+    last.update({tensor: equation for tensor, equation in system.gradients.items() if equation in system.equations})
     return {equation: tensor for tensor, equation in last.items()}

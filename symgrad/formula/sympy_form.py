@@ -25,7 +25,8 @@ class Extremum(Expr):  # type: ignore[misc]
     is_real = True
 
     def __new__(cls, kind: Expr, body: Expr, condition: Expr, *ranges: Expr) -> Extremum:
-        return Expr.__new__(cls, kind, body, condition, *(sp.Tuple(*r) for r in ranges))
+        made: Extremum = Expr.__new__(cls, kind, body, condition, *(sp.Tuple(*r) for r in ranges))
+        return made
 
     def doit(self, **hints: object) -> Expr:
         kind, body, condition, *ranges = self.args
@@ -90,9 +91,7 @@ class SympyForm:
         if isinstance(expr, Applied):
             functions = self.plan.functions
             body = functions.derivative(expr.function) if expr.order else functions.bodies[expr.function]
-            return self._converted(body, extents).xreplace(
-                {VARIABLE: self._converted(expr.argument, extents)}
-            )
+            return self._converted(body, extents).xreplace({VARIABLE: self._converted(expr.argument, extents)})
         if isinstance(expr, sp.Piecewise):
             return self._cases(expr, extents)
         if not expr.args or not expr.has(Element, Reduction, Applied, sp.Piecewise):

@@ -103,7 +103,12 @@ def _stabilise(expr: Expr) -> Expr:
 
 def _one_plus_exp(expr: Expr) -> Expr | None:
     """u where expr is 1 + exp(u)."""
-    if isinstance(expr, sp.Add) and len(expr.args) == 2 and expr.args[0] == 1 and isinstance(expr.args[1], exp):
+    if (
+        isinstance(expr, sp.Add)
+        and len(expr.args) == 2
+        and expr.args[0] == 1
+        and isinstance(expr.args[1], exp)
+    ):
         return expr.args[1].args[0]
     return None
 

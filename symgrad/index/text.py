@@ -11,7 +11,17 @@ from sympy import Expr
 from symgrad.index.definition import At, Definition
 from symgrad.index.functions import FUNCTIONS, Defined
 
-PRECEDENCE = {"or": 1, "and": 2, "not": 3, "relation": 4, "sum": 5, "product": 6, "sign": 7, "power": 8, "atom": 9}
+PRECEDENCE = {
+    "or": 1,
+    "and": 2,
+    "not": 3,
+    "relation": 4,
+    "sum": 5,
+    "product": 6,
+    "sign": 7,
+    "power": 8,
+    "atom": 9,
+}
 _CALLS: dict[type[Expr], str] = {
     sp.exp: "exp",
     sp.log: "log",
@@ -72,7 +82,9 @@ class TextPrinter:
         return "exp(1)" if expr == sp.E else str(expr), PRECEDENCE["atom"]
 
     def _add(self, expr: Expr) -> tuple[str, int]:
-        terms = sorted(expr.args, key=lambda t: (t.could_extract_minus_sign(), t.is_number, sp.default_sort_key(t)))
+        terms = sorted(
+            expr.args, key=lambda t: (t.could_extract_minus_sign(), t.is_number, sp.default_sort_key(t))
+        )
         text = self._tight(terms[0], "sum")
         for term in terms[1:]:
             if term.could_extract_minus_sign() and not term.is_Add:

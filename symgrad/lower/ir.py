@@ -14,7 +14,7 @@ Every view and target says which loop each of its axes is; a statement belongs t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import sympy as sp
@@ -39,7 +39,7 @@ class View:
     Attributes:
         reshape: row-major shape to see the array in first, or None.
         windows: (axis, size) of sliding windows; each adds an axis at the end.
-        index: per axis (windows included) a Cut, an index expression, or None for all of it; () for no indexing.
+        index: per axis (windows included) a Cut, an index, or None for all of it; () for no indexing.
         order: permutation of the axes that are left, None for as they are.
         inserted: positions of new axes of size 1 in the result.
         shape: of the result.
@@ -56,7 +56,8 @@ class View:
     @property
     def whole(self) -> bool:
         """The array itself."""
-        return not (self.reshape or self.reshape == () or self.windows or self.index or self.order or self.inserted)
+        shaped = self.reshape is not None or self.order is not None
+        return not (shaped or self.windows or self.index or self.inserted)
 
 
 def whole(array: Array) -> View:
@@ -78,7 +79,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Map:
-    """target <- body, a scalar expression over the symbols of `reads`; added to the target if `accumulate`."""
+    """target <- body, a scalar expression over the symbols of `reads`; added to it if `accumulate`."""
 
     target: View
     body: Expr
@@ -111,7 +112,7 @@ class Contract:
 
 @dataclass(frozen=True)
 class Gather:
-    """target <- source[index]; an index entry is an integer View, broadcasting together, or a full slice (None)."""
+    """target <- source[index]; an entry is an integer View (they broadcast together) or None, a full slice."""
 
     target: View
     source: View
@@ -184,7 +185,7 @@ def views_read(statement: Statement) -> list[View]:
     return []
 
 
-def flattened(statements: list[Statement] | tuple[Statement, ...]) -> Iterator[Statement]:
+def flattened(statements: Sequence[Statement]) -> Iterator[Statement]:
     """All statements, those inside loops included."""
     for statement in statements:
         if isinstance(statement, For):

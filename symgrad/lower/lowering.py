@@ -1,10 +1,10 @@
 """Each definition as array statements, by the form of its body.
 
-    elementwise body            Map (a term that reaches outside its operand: on the part inside)
-    sum of a product            Contract, pairwise, cheapest first; factors that are no plain access get a Map
-    other reductions            Reduce of a view, or of a Map over all loops
-    data-dependent index        Gather before, Scatter after
-    affine scatter              Map into strided parts of the target, in For over the small offsets
+elementwise body            Map (a term that reaches outside its operand: on the part inside)
+sum of a product            Contract, pairwise, cheapest first; factors that are no plain access get a Map
+other reductions            Reduce of a view, or of a Map over all loops
+data-dependent index        Gather before, Scatter after
+affine scatter              Map into strided parts of the target, in For over the small offsets
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ class _Lowering:
         taken: Container[str] = {*self.code.arrays, *self.reserved}
         return free_name(wanted if wanted not in self.reserved else wanted + "_", taken)
 
-    def array(self, wanted: str, shape: Sequence[Expr], dtype: str = "float", alias: View | None = None) -> Array:
+    def array(
+        self, wanted: str, shape: Sequence[Expr], dtype: str = "float", alias: View | None = None
+    ) -> Array:
         made = Array(self.name(wanted), tuple(shape), dtype, alias=alias)
         self.code.arrays[made.name] = made
         return made
@@ -80,7 +82,8 @@ class _Lowering:
     def range(self, extent: Expr) -> Array:
         """The array 0, 1, ... extent - 1."""
         if extent not in self.ranges:
-            made = Array(self.name("range_" + "".join(c if c.isalnum() else "_" for c in str(extent))), (extent,), "int64", "range")
+            size = "".join(c if c.isalnum() else "_" for c in str(extent))
+            made = Array(self.name(f"range_{size}"), (extent,), "int64", "range")
             self.code.arrays[made.name] = made
             self.ranges[extent] = made
         return self.ranges[extent]
@@ -112,7 +115,7 @@ class _Job:
         if not d.gathers:
             self._scatter_form()
             return
-        axes = [w for w in d.write]
+        axes = list(d.write)
         if d.elementwise:
             target = self._result()
             self._elementwise(whole(target), axes, d.body)
@@ -144,7 +147,9 @@ class _Job:
 
     # elementwise bodies
 
-    def _elementwise(self, target: View, axes: Sequence[Symbol], body: Expr, accumulate: bool = False) -> None:
+    def _elementwise(
+        self, target: View, axes: Sequence[Symbol], body: Expr, accumulate: bool = False
+    ) -> None:
         """target <- body, where the target's axes are `axes`."""
         body = map_accesses(body, self._viewable)
         if all(self._inside(at) for at in outermost(body)):
@@ -210,15 +215,16 @@ class _Job:
         array = self.arrays[at.operand]
         axes = loops_of(at, self.extents)
         at = At(at.operand, [map_accesses(e, self._plain) for e in at.index], at.view)
-        reached = [e if e.has(At) else sp.Integer(0) for e in at.index]
-        if not inside(At(at.operand, [e if not e.has(At) else ZERO for e in at.index], at.view), array.shape, {**self.extents, **self.offsets}):
-            bordered = self._padded(At(at.operand, [e if not e.has(At) else ZERO for e in at.index], at.view))
+        affine = At(at.operand, [ZERO if e.has(At) else e for e in at.index], at.view)
+        if not self._inside(affine):
+            bordered = self._padded(affine)
             array = self.arrays[bordered.operand]
-            at = At(bordered.operand, [r if r != 0 else e for r, e in zip(reached, bordered.index, strict=True)])
-        index, axes = self._index(at.index, array.shape if at.view is None else at.view, axes)
+            index = [e if e.has(At) else b for e, b in zip(at.index, bordered.index, strict=True)]
+            at = At(bordered.operand, index)
+        entries, axes = self._index(at.index, at.sizes(array.shape), axes)
         made, copy = self._temporary("taken", axes, array.dtype)
         source = View(array.name, at.sizes(array.shape), at.view)
-        self._emit(Gather(whole(made), source, index))
+        self._emit(Gather(whole(made), source, entries))
         return copy
 
     def _index(
@@ -227,7 +233,9 @@ class _Job:
         """Index entries, and the order of the axes that indexing with them gives."""
         picked = [k for k, e in enumerate(index) if e.has(At)]
         rest = [e for e in index if not e.has(At)]
-        if len(picked) == 1 and all(self.extents.get(e) == n for e, n in zip(index, shape, strict=True) if not e.has(At)):
+        if len(picked) == 1 and all(
+            self.extents.get(e) == n for e, n in zip(index, shape, strict=True) if not e.has(At)
+        ):
             at = index[picked[0]]
             loops = loops_of(at, self.extents)
             if not set(loops) & set(rest) and len(set(rest)) == len(rest) and isinstance(at, At):
@@ -258,16 +266,25 @@ class _Job:
             self._emit(Fill(target, ZERO))
         for k, term in enumerate(terms):
             box = self._boxed(term) or {}
-            self._on_box(target, axes, term, box, accumulate=(covered and k > 0) or (not covered and len(terms) > 1))
+            self._on_box(
+                target, axes, term, box, accumulate=(covered and k > 0) or (not covered and len(terms) > 1)
+            )
 
     def _on_box(
-        self, target: View, axes: Sequence[Symbol], term: Expr, box: Mapping[Symbol, tuple[Expr, Expr]], accumulate: bool
+        self,
+        target: View,
+        axes: Sequence[Symbol],
+        term: Expr,
+        box: Mapping[Symbol, tuple[Expr, Expr]],
+        accumulate: bool,
     ) -> None:
         outer = dict(self.extents)
         change = {i: i + low for i, (low, _) in box.items()}
         self.extents.update({i: count for i, (_, count) in box.items()})
         part = replace(target, index=self._narrowed(target, axes, box), shape=tuple(map(self._size, axes)))
-        self._map(part if box else target, axes, map_accesses(term.xreplace(change), self._expanded), accumulate)
+        self._map(
+            part if box else target, axes, map_accesses(term.xreplace(change), self._expanded), accumulate
+        )
         self.extents = outer
 
     def _narrowed(
@@ -283,7 +300,11 @@ class _Job:
             loop = next(loops)
             if loop in box:
                 low, count = box[loop]
-                entry = Cut(low, count) if entry is None else Cut(entry.start + entry.step * low, count, entry.step)
+                entry = (
+                    Cut(low, count)
+                    if entry is None
+                    else Cut(entry.start + entry.step * low, count, entry.step)
+                )
             entries.append(entry)
         return tuple(entries)
 
@@ -302,7 +323,12 @@ class _Job:
                 if within(e, {**self.extents, **self.offsets}, n):
                     continue
                 loops = loops_of(e, self.extents)
-                if len(loops) != 1 or e.coeff(loops[0]) != 1 or loops[0] in box or e.free_symbols & self.offsets.keys():
+                if (
+                    len(loops) != 1
+                    or e.coeff(loops[0]) != 1
+                    or loops[0] in box
+                    or e.free_symbols & self.offsets.keys()
+                ):
                     return None
                 low = sp.Max(ZERO, loops[0] - e)
                 high = sp.Min(self._size(loops[0]), sp.expand(n + loops[0] - e))
@@ -320,7 +346,7 @@ class _Job:
         self._sum(None, axes, e.definition.body)
 
     def _sum(self, target: View | None, axes: list[Symbol], body: Expr, accumulate: bool = False) -> None:
-        """target <- sum of body over the loops that `axes` lacks. No target: the equation's, in any layout."""
+        """target <- sum of body over the loops that `axes` lacks; None is the equation's own, in any layout."""
         scale, factors, rest = self._factors(body)
         bound = [i for i in self.extents if i not in axes]
         scale *= sp.Mul(*(self._size(i) for i in bound if i not in body.free_symbols))
@@ -329,13 +355,21 @@ class _Job:
         target = target or (None if len(factors) > 1 and not accumulate else whole(self._result()))
         covers = {i for f in factors for i in f.loops}
         present = [i for i in axes if i in covers]
-        if accumulate or (target is not None and (present != axes or (len(factors) > 1 and not target.whole))):
+        if accumulate or (
+            target is not None and (present != axes or (len(factors) > 1 and not target.whole))
+        ):
             self._sum_then_spread(target, axes, present, factors, scale, accumulate)
             return
         self._product(target, axes, factors, scale)
 
     def _sum_then_spread(
-        self, target: View | None, axes: list[Symbol], present: list[Symbol], factors: list[_Factor], scale: Expr, accumulate: bool
+        self,
+        target: View | None,
+        axes: list[Symbol],
+        present: list[Symbol],
+        factors: list[_Factor],
+        scale: Expr,
+        accumulate: bool,
     ) -> None:
         assert target is not None
         made, at = self._temporary("part", present)
@@ -344,7 +378,9 @@ class _Job:
 
     def _factors(self, body: Expr) -> tuple[Expr, list[_Factor], Expr | None]:
         """(scale, factors, None), or (1, [], body) where the body is no product."""
-        scale, found, others = ONE, [], []
+        scale: Expr = ONE
+        found: list[At] = []
+        others: list[Expr] = []
         for part in sp.Mul.make_args(body):
             base, power = part.as_base_exp()
             if isinstance(part, sp.exp):
@@ -439,8 +475,9 @@ class _Job:
     def _einsum(self, target: View, axes: list[Symbol], left: _Factor, right: _Factor) -> None:
         letters = {i: "ijklmnpqrstuvw"[k] for k, i in enumerate(self._union(left, right))}
         terms = ["".join(letters[i] for i in loops) for loops in (left.loops, right.loops, axes)]
-        views = [self._view(f.at, f.loops) for f in (left, right)]
-        self._emit(Contract(target, f"{terms[0]},{terms[1]}->{terms[2]}", *views))
+        subscripts = f"{terms[0]},{terms[1]}->{terms[2]}"
+        views = self._view(left.at, left.loops), self._view(right.at, right.loops)
+        self._emit(Contract(target, subscripts, *views))
 
     def _view(self, at: At, axes: Sequence[Symbol]) -> View:
         view = view_of(self.arrays[at.operand], at, axes, self.extents)
@@ -450,7 +487,7 @@ class _Job:
     def _matrix_product(
         self, target: View | None, axes: list[Symbol], left: _Factor, right: _Factor, groups: _Groups
     ) -> None:
-        """One BLAS product; groups of loops become one axis each, the result is a view of its natural layout."""
+        """One BLAS product: groups of loops become one axis each; the result is a view of how it comes."""
         batch, rows, bound, columns = groups.batch, groups.rows, groups.bound, groups.columns
         if not batch:
             form = "dot"
@@ -460,7 +497,10 @@ class _Job:
         else:
             form = "matmul"
             single = [[i] for i in batch]
-            a, b = self._grouped(left.at, [*single, rows, bound]), self._grouped(right.at, [*single, bound, columns])
+            a, b = (
+                self._grouped(left.at, [*single, rows, bound]),
+                self._grouped(right.at, [*single, bound, columns]),
+            )
             shape = [*single, rows, columns]
         natural = [*batch, *rows, *columns]
         self._emit(Contract(self._product_target(target, axes, natural, shape), form, a, b))
@@ -570,7 +610,10 @@ class _Job:
         axes = self._vector_loops()
         small = [i for i in self.extents if any(w.has(i) for w in d.write) and i not in axes]
         self.offsets = {i: self._size(i) for i in small}
-        if not all(n.is_Integer for n in self.offsets.values()) or sp.Mul(*self.offsets.values()) > MAX_OFFSETS:
+        if (
+            not all(n.is_Integer for n in self.offsets.values())
+            or sp.Mul(*self.offsets.values()) > MAX_OFFSETS
+        ):
             raise EmitError("a scatter over offsets of unknown number", node=self.e.name)
         reach = padding(At(0, d.write), d.shape, self.extents)
         into, shift = self._bordered_target(target, reach)
@@ -578,7 +621,8 @@ class _Job:
             del self.extents[i]
         outer, self.sink = self.sink, []
         cuts = tuple(
-            self._written(w + a, n, into.shape[k]) for k, (w, n, (a, _)) in enumerate(zip(d.write, d.shape, shift, strict=True))
+            self._written(w + a, n, into.shape[k])
+            for k, (w, n, (a, _)) in enumerate(zip(d.write, d.shape, shift, strict=True))
         )
         view = View(into.name, tuple(self._size(i) for i in axes), index=cuts)
         if set(loops_of(d.body, self.extents)) <= set(axes):
@@ -598,7 +642,9 @@ class _Job:
         for w in self.e.definition.write:
             loops = [i for i in loops_of(w, self.extents) if i not in chosen]
             if loops:
-                chosen.append(max(loops, key=lambda i: (not self._size(i).is_Integer, _estimate(self._size(i)))))
+                chosen.append(
+                    max(loops, key=lambda i: (not self._size(i).is_Integer, _estimate(self._size(i))))
+                )
         return chosen
 
     def _written(self, w: Expr, _size: Expr, axis_size: Expr) -> Cut | Expr | None:
@@ -623,7 +669,9 @@ class _Job:
     def _unbordered(self, target: Array, into: Array, reach: list[tuple[Expr, Expr]]) -> None:
         if into is target:
             return
-        cuts = tuple(Cut(a, n) if (a, b) != (0, 0) else None for n, (a, b) in zip(target.shape, reach, strict=True))
+        cuts = tuple(
+            Cut(a, n) if (a, b) != (0, 0) else None for n, (a, b) in zip(target.shape, reach, strict=True)
+        )
         x = sp.Symbol("a0", real=True)
         self._emit(Map(whole(target), x, {x: View(into.name, target.shape, index=cuts)}))
 

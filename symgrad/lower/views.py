@@ -78,7 +78,9 @@ def _window(
     e: Expr, loops: list[Symbol], extents: Mapping[Symbol, Expr]
 ) -> tuple[Symbol, Symbol, Expr, Cut | None, Cut | None] | None:
     """(position loop, offset loop, window size, cut of the positions, cut of the window)."""
-    inner, outer = sorted(loops, key=lambda i: (not extents[i].is_Integer, extents[i].is_Integer and extents[i], str(i)))
+    inner, outer = sorted(
+        loops, key=lambda i: (not extents[i].is_Integer, extents[i].is_Integer and extents[i], str(i))
+    )
     gap, stride = e.coeff(inner), e.coeff(outer)
     if not stride.is_positive:
         return None

@@ -41,7 +41,9 @@ register("log", "Y[...] = log(X[...])", cases=[unary(np.log, at=[1e-300, 1, 1e30
 register("log1p", "Y[...] = log1p(X[...])", cases=[unary(np.log1p, at=[-0.5, 1e-18, 1e10], domain=POSITIVE)])
 register("expm1", "Y[...] = expm1(X[...])", cases=[unary(np.expm1, at=[-800, -1e-18, 0, 1e-18, 700])])
 register("sqrt", "Y[...] = sqrt(X[...])", cases=[unary(np.sqrt, at=[1e-300, 1, 1e300], domain=POSITIVE)])
-register("rsqrt", "Y[...] = rsqrt(X[...])", cases=[unary(lambda x: x**-0.5, at=[1e-10, 1e10], domain=POSITIVE)])
+register(
+    "rsqrt", "Y[...] = rsqrt(X[...])", cases=[unary(lambda x: x**-0.5, at=[1e-10, 1e10], domain=POSITIVE)]
+)
 register("square", "Y[...] = X[...] ** 2", cases=[unary(np.square, at=[0])])
 register("abs", "Y[...] = abs(X[...])", cases=[unary(np.abs, at=KINK)])
 register("sign", "Y[...] = sign(X[...])", cases=[unary(np.sign, at=KINK)])
@@ -72,7 +74,10 @@ register(
     _leaky_relu,
     operands=["X"],
     attributes={"slope": Attribute("float", 0.01)},
-    cases=[unary(lambda x: np.where(x > 0, x, 0.01 * x), at=KINK), unary(lambda x: np.where(x > 0, x, x / 4), slope=0.25)],
+    cases=[
+        unary(lambda x: np.where(x > 0, x, 0.01 * x), at=KINK),
+        unary(lambda x: np.where(x > 0, x, x / 4), slope=0.25),
+    ],
 )
 register(
     "elu",

@@ -42,7 +42,9 @@ def _einsum(*operands: Operand, subscripts: str) -> str:
     if not arrow:
         output = "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
     if not all(c.isascii() and c.isalpha() for c in letters + output):
-        raise ShapeError(f"einsum subscripts {subscripts!r} have characters other than letters", hint='such as "ij,jk->ik"')
+        raise ShapeError(
+            f"einsum subscripts {subscripts!r} have characters other than letters", hint='such as "ij,jk->ik"'
+        )
     if len(terms) != len(operands):
         raise ShapeError(f"einsum {subscripts!r} names {len(terms)} operands, got {len(operands)}")
     if len(set(output)) != len(output) or not set(output) <= set(letters):
@@ -103,4 +105,3 @@ register(
         )
     ],
 )
-

@@ -70,7 +70,8 @@ def _kl_divergence(p: Operand, q: Operand, axis: int, reduction: str) -> str:
 def _means(reference: Callable[..., Any], *operands: Any, **attrs: Any) -> list[Case]:
     rows = {"mean": np.mean, "sum": np.sum, "none": lambda x: x}
     return [
-        Case(lambda *x, f=f: f(reference(*x)), operands, {**attrs, "reduction": name}) for name, f in rows.items()
+        Case(lambda *x, f=f: f(reference(*x)), operands, {**attrs, "reduction": name})
+        for name, f in rows.items()
     ]
 
 
@@ -98,7 +99,10 @@ register(
     _elementwise("(P[...] - T[...])**2"),
     operands=["P", "T"],
     attributes=REDUCTION,
-    cases=[*_means(lambda p, t: (p - t) ** 2, (2, 3), (2, 3)), *_means(lambda p, t: (p - t) ** 2, (2, 3), (3,))],
+    cases=[
+        *_means(lambda p, t: (p - t) ** 2, (2, 3), (2, 3)),
+        *_means(lambda p, t: (p - t) ** 2, (2, 3), (3,)),
+    ],
 )
 register(
     "mae",

@@ -120,5 +120,9 @@ register(
     ],
 )
 register(
-    "rms_norm", _rms_norm, operands=["X", "G"], attributes=_EPS, cases=[Case(_reference_rms_norm, ((2, 5), (5,)))]
+    "rms_norm",
+    _rms_norm,
+    operands=["X", "G"],
+    attributes=_EPS,
+    cases=[Case(_reference_rms_norm, ((2, 5), (5,)))],
 )

@@ -86,7 +86,8 @@ def _logsumexp(x: Operand, axis: Axes, keepdims: bool) -> str:
 
 def _reference_logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     axes = tuple(range(x.ndim)) if axis is None else axis
-    return np.logaddexp.reduce(x, axis=axes, keepdims=keepdims)
+    reduce: Any = np.logaddexp.reduce
+    return reduce(x, axis=axes, keepdims=keepdims)
 
 
 _AXES = {"axis": Attribute("axes", None), "keepdims": Attribute("bool", False)}

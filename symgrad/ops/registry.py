@@ -129,5 +129,7 @@ def listed(*index: Sequence[str]) -> str:
 def axis_of(axis: int, rank: int, what: str = "axis") -> int:
     """A non-negative axis number. Raises ShapeError if there is no such axis."""
     if not -rank <= axis < rank:
-        raise ShapeError(f"{what} {axis} does not exist in {rank} dimensions", hint=f"from {-rank} to {rank - 1}")
+        raise ShapeError(
+            f"{what} {axis} does not exist in {rank} dimensions", hint=f"from {-rank} to {rank - 1}"
+        )
     return axis % rank

@@ -29,7 +29,9 @@ def _positions(n: Expr, window: Expr, stride: int) -> Expr:
     """How many windows fit."""
     count = sp.floor((n - window) / stride) + 1
     if count.is_Integer and count < 1:
-        raise ShapeError(f"a window of {window} does not fit into {n}", hint="pad more, or use a smaller window")
+        raise ShapeError(
+            f"a window of {window} does not fit into {n}", hint="pad more, or use a smaller window"
+        )
     return count
 
 
@@ -99,7 +101,8 @@ def _pool(kind: str) -> Callable[..., str]:
             raise ShapeError(f"padding {padding} is more than half of the window {size}")
         h, p = names("h", space), names("p", space)
         counts = [
-            _positions(n + 2 * a, sp.Integer(k), s) for n, k, s, a in zip(x.shape[2:], windows, steps, pads, strict=True)
+            _positions(n + 2 * a, sp.Integer(k), s)
+            for n, k, s, a in zip(x.shape[2:], windows, steps, pads, strict=True)
         ]
         out = [f"{i}:{expression_text(n)}" for i, n in zip(h, counts, strict=True)]
         bound = ", ".join(f"({j}, {k})" for j, k in zip(p, windows, strict=True))
@@ -110,7 +113,9 @@ def _pool(kind: str) -> Callable[..., str]:
         count = "*".join(map(str, windows))
         return f"Y[b, c, {listed(out)}] = sum({bound}, X[b, c, {read}])/({count})"
 
-    formula.__doc__ = f"Y[b, c, h] = {'max' if kind == 'max' else 'mean'} over p of X[b, c, stride*h + p - padding]"
+    formula.__doc__ = (
+        f"Y[b, c, h] = {'max' if kind == 'max' else 'mean'} over p of X[b, c, stride*h + p - padding]"
+    )
     return formula
 
 
@@ -127,12 +132,14 @@ def _padded(x: Operand, pads: Sequence[int]) -> str:
     return f"P[b, c, {listed(sizes)}] = where({inside}, X[b, c, {listed(read)}], -inf)\n"
 
 
-def _reference_conv(x: Any, f: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+def _reference_conv(
+    x: Any, f: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Any:
     space = x.ndim - 2
     s, a, d = (np.broadcast_to(v, space) for v in (stride, padding, dilation))
     x = np.pad(x, [(0, 0), (0, 0), *((k, k) for k in a)])
     out = [(n - d[k] * (f.shape[2 + k] - 1) - 1) // s[k] + 1 for k, n in enumerate(x.shape[2:])]
-    y = np.zeros((x.shape[0], f.shape[0], *out))
+    y: Any = np.zeros((x.shape[0], f.shape[0], *out))
     per, filters = f.shape[1], f.shape[0] // groups
     for o in range(f.shape[0]):
         block = x[:, (o // filters) * per : (o // filters + 1) * per]
@@ -208,5 +215,17 @@ register(
         ((1, 1, 1, 1), (1, 1, 1, 1), {}),
     ),
 )
-register("max_pool", _pool("max"), operands=["X"], attributes=_POOL, cases=_pool_cases(_reference_pool(np.max, -np.inf)))
-register("avg_pool", _pool("sum"), operands=["X"], attributes=_POOL, cases=_pool_cases(_reference_pool(np.mean, 0.0)))
+register(
+    "max_pool",
+    _pool("max"),
+    operands=["X"],
+    attributes=_POOL,
+    cases=_pool_cases(_reference_pool(np.max, -np.inf)),
+)
+register(
+    "avg_pool",
+    _pool("sum"),
+    operands=["X"],
+    attributes=_POOL,
+    cases=_pool_cases(_reference_pool(np.mean, 0.0)),
+)

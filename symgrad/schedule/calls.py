@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import sympy as sp
 from sympy import Expr, Integer, Symbol
@@ -32,7 +33,7 @@ from symgrad.lower.ir import (
 )
 from symgrad.names import free_name
 
-Argument = View | Expr | str
+Argument: TypeAlias = View | Expr | str
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,10 @@ class Call:
         return [*(a for a in self.arguments if isinstance(a, View)), *updated, *inner]
 
     def writes(self) -> list[View]:
-        return [*([self.out] if self.out is not None else []), *(v for call in self.body for v in call.writes())]
+        return [
+            *([self.out] if self.out is not None else []),
+            *(v for call in self.body for v in call.writes()),
+        ]
 
 
 UPDATES = ("copy_where", "scatter", "scatter_add", "accumulate")  # these leave a part of `out` as it was
@@ -163,13 +167,21 @@ class _Body:
         result = self._value(spelled_out(s.body))
         if s.accumulate:
             return [*self.made, Call("accumulate", (result,), s.target, s.equation)]
-        if self.made and isinstance(result, View) and self._owns(result) and self._same_form(result, s.target):
+        if (
+            self.made
+            and isinstance(result, View)
+            and self._owns(result)
+            and self._same_form(result, s.target)
+        ):
             last = self.made[-1]
             self._forget(result)
             return [*self.made[:-1], replace(last, out=s.target)]
         if isinstance(result, View) and result == s.target:
             return self.made
-        return [*self.made, Call("fill" if not isinstance(result, View) else "copy", (result,), s.target, s.equation)]
+        return [
+            *self.made,
+            Call("fill" if not isinstance(result, View) else "copy", (result,), s.target, s.equation),
+        ]
 
     def _owns(self, view: View) -> bool:
         """Whether the last call made this view, and nothing else reads it."""
@@ -246,7 +258,9 @@ class _Body:
 
         def order(term: Expr) -> tuple[bool, bool, bool, int, object]:
             bare = (-term if term.could_extract_minus_sign() else term) in self.statement.reads
-            size = -sum(n != 1 for n in self._shape(*(self.known[s] for s in term.free_symbols if s in self.known)))
+            size = -sum(
+                n != 1 for n in self._shape(*(self.known[s] for s in term.free_symbols if s in self.known))
+            )
             return term.is_number, not bare, term.could_extract_minus_sign(), size, sp.default_sort_key(term)
 
         terms = sorted(expr.args, key=order)
@@ -284,14 +298,16 @@ class _Body:
         """scale * product(above) / product(below), the smaller shapes combined first."""
         numerator: Argument | None = None if scale in (1, -1) else scale
         denominator: Argument | None = None
-        shapes = sorted({self._shape(a) for a in (*above, *below)}, key=lambda s: (sum(n != 1 for n in s), str(s)))
+        shapes = sorted(
+            {self._shape(a) for a in (*above, *below)}, key=lambda s: (sum(n != 1 for n in s), str(s))
+        )
         for shape in shapes:
             tops = [a for a in above if self._shape(a) == shape]
             bottoms = [a for a in below if self._shape(a) == shape]
             for top in tops:
                 numerator = top if numerator is None else self._call("multiply", top, numerator)
             if denominator is not None and tops:
-                numerator, denominator = self._call("divide", numerator, denominator), None  # type: ignore[arg-type]
+                numerator, denominator = self._call("divide", numerator, denominator), None
             for bottom in bottoms:
                 denominator = bottom if denominator is None else self._call("multiply", bottom, denominator)
             if numerator is not None and denominator is not None:
@@ -316,7 +332,8 @@ class _Body:
         return self._call("power", self._value(base), self._value(power))
 
     def _chain(self, function: str, expr: Expr) -> Argument:
-        numbers, others = [], []
+        numbers: list[Expr] = []
+        others: list[Expr] = []
         for argument in sorted(expr.args, key=sp.default_sort_key):
             (others if argument.free_symbols & self.statement.reads.keys() else numbers).append(argument)
         values = [self._value(a) for a in (*others, *numbers)]
@@ -335,7 +352,9 @@ class _Body:
             for value in values[1:]:
                 result = self._call(function, result, value, boolean=True)
             return result
-        return self._call(_COMPARISONS[type(expr)], self._value(expr.lhs), self._value(expr.rhs), boolean=True)
+        return self._call(
+            _COMPARISONS[type(expr)], self._value(expr.lhs), self._value(expr.rhs), boolean=True
+        )
 
     def _piecewise(self, expr: Expr) -> Argument:
         (value, condition), *rest = expr.args
@@ -364,4 +383,3 @@ def _bounded(value: Expr) -> bool:
     """Whether a body is finite wherever what it reads is: only then may a mask be multiplied."""
     symbols = value.free_symbols
     return bool(value.is_polynomial(*symbols)) if symbols else bool(value.is_finite)
-

@@ -29,9 +29,13 @@ def is_constant(d: Definition) -> bool:
 def is_copy(e: Equation) -> bool:
     """Whether the body is one element of another tensor at the same or a permuted, cut or broadcast place."""
     body = e.definition.body
-    return e.definition.elementwise and isinstance(body, At) and body.view is None and not any(
-        i.has(At) for i in body.index
-    ) and _plain(e.definition, body)
+    return (
+        e.definition.elementwise
+        and isinstance(body, At)
+        and body.view is None
+        and not any(i.has(At) for i in body.index)
+        and _plain(e.definition, body)
+    )
 
 
 def _plain(d: Definition, body: At) -> bool:

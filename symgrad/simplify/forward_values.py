@@ -27,7 +27,13 @@ def reuse_forward_values(system: System) -> System:
 
 def _is_worth_reading(e: Equation) -> bool:
     d = e.definition
-    return d.elementwise and e.dtype == "float" and bool(d.body.args) and not isinstance(d.body, At) and bool(e.operands)
+    return (
+        d.elementwise
+        and e.dtype == "float"
+        and bool(d.body.args)
+        and not isinstance(d.body, At)
+        and bool(e.operands)
+    )
 
 
 def _candidates(e: Equation, by_operand: dict[str, list[Equation]]) -> list[Equation]:

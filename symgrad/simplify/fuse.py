@@ -21,7 +21,10 @@ def fuse_elementwise(system: System, keep: Container[str] = ()) -> System:
         sources = {
             operand: result.equations[operand]
             for operand in e.operands
-            if operand not in wanted and operand not in keep and len(uses[operand]) == 1 and _fusible(result, operand, e)
+            if operand not in wanted
+            and operand not in keep
+            and len(uses[operand]) == 1
+            and _fusible(result, operand, e)
         }
         result.equations[name] = substitute(result, e, sources) if sources else e
     return result.pruned()
@@ -35,4 +38,3 @@ def _fusible(system: System, operand: str, user: Equation) -> bool:
     whole = len(reads) == 1 and set(reads[0].index) == {i for i, _ in user.definition.loops}
     small = sp.count_ops(source.definition.body) + sp.count_ops(user.definition.body) <= MAX_OPERATIONS
     return whole and small
-

@@ -75,7 +75,12 @@ def _conditions(e: Equation, bodies: Mapping[str, Equation], operands: Operands)
     for test in e.definition.body.atoms(sp.Ne):
         at, zero = test.args
         source = bodies.get(e.source(at)) if isinstance(at, At) else None
-        if zero == 0 and source is not None and source.dtype == "bool" and _replaceable(at, source, e.definition.extents):
+        if (
+            zero == 0
+            and source is not None
+            and source.dtype == "bool"
+            and _replaceable(at, source, e.definition.extents)
+        ):
             condition = operands.adopt(source.definition.body.args[0][1], source.operands)
             loops = [i for i, _ in source.definition.loops]
             change[test] = condition.xreplace(dict(zip(loops, at.index, strict=True)))
