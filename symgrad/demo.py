@@ -147,7 +147,7 @@ def _accuracy(directory: Path, held_out: Arrays) -> float:
 FILES = {
     GRAPH: "the network, a networkx graph as JSON",
     CODE: "the program that trains it: one file, needs only NumPy",
-    DATA: "the images and labels it was trained on (symgrad.data says where they are from)",
+    DATA: "the images and labels it was trained on (UCI; E. Alpaydin, C. Kaynak; CC BY 4.0)",
     PARAMETERS: "the trained parameters, and the optimizer's state to go on from",
 }
 NEXT = {

@@ -140,9 +140,9 @@ class System:
                     stack.extend(self.equations[name].operands)
         return found
 
-    def pruned(self) -> System:
-        """Without the equations that nothing wanted needs."""
-        live = self.needed_for(self.wanted())
+    def pruned(self, keep: Iterable[str] = ()) -> System:
+        """Without the equations that nothing wanted, or in `keep`, needs."""
+        live = self.needed_for([*self.wanted(), *keep])
         kept = {name: e for name, e in self.equations.items() if name in live}
         return replace(self, equations=kept)
 

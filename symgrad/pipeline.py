@@ -35,6 +35,17 @@ def simplify(system: System, keep: Sequence[str] = ()) -> System:
     return fuse_elementwise(system, keep)
 
 
+def tidied(derived: System, forward: System) -> System:
+    """The adjoints as one would write them: no copies, no sums that cancel; the network's own nodes untouched.
+
+    The values of a composite op's parts are written where the chain rule repeats them; those of whole nodes
+    are left, so that a derivative still reads f'(z).
+    """
+    system = fold_constants(derived, keep=forward.equations)
+    system = reuse_forward_values(system, values=lambda e: e.name in forward.equations and e.name != e.origin)
+    return fold_constants(simplify_sums(system), keep=forward.equations).sorted()
+
+
 def derive(
     graph: nx.MultiDiGraph, wrt: Sequence[str] | None = None, of: str | None = None, seed: str | None = None
 ) -> Derivation:
@@ -48,7 +59,7 @@ def derive(
         DeriveError: there is no scalar, or it does not depend on one of `wrt`.
     """
     forward = expand(graph)
-    return Derivation(graph, forward, derive_system(forward, of=of, wrt=wrt, seed=seed))
+    return Derivation(graph, forward, tidied(derive_system(forward, of=of, wrt=wrt, seed=seed), forward))
 
 
 def emit(
@@ -80,7 +91,7 @@ def emit(
             "only the gradients of the graph's loss make a training program", hint="sg.graph(loss)"
         )
     stable = stabilise(fold_constants(forward))
-    derived = derive_system(stable, wrt=list(derivation))
+    derived = derive_system(stable, wrt=list(derivation), zeros=True)
     keep = [e.name for e in forward if e.name == e.origin] if style == "readable" else []
     system = in_order(simplify(derived, keep), forward.loss)
     comments = Comments(system)

@@ -23,11 +23,7 @@ def number(body: sp.Expr, values: Arrays, plan: Plan, place: dict[sp.Symbol, int
 
     def inside(expr: sp.Expr) -> sp.Expr:
         if isinstance(expr, Element):
-            array = (
-                values[expr.name]
-                if expr.view is None
-                else values[expr.name].reshape([int(s) for s in expr.view])
-            )
+            array = values[expr.name] if expr.view is None else values[expr.name].reshape([int(s) for s in expr.view])
             index = [int(inside(e)) for e in expr.index]
             within = all(0 <= k < size for k, size in zip(index, array.shape, strict=True))
             value = array[tuple(index)] if within else 0

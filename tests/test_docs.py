@@ -25,6 +25,10 @@ from typing import Any
 
 import pytest
 
+from symgrad.ops import OPS
+from symgrad.optimizers import OPTIMIZERS
+
+BUILT_IN = frozenset(OPS)  # before any document or test adds its own
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
@@ -35,7 +39,7 @@ every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: pat
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. `first` is the number of its first line, counted from 0; `after` the prose before it."""
+    """A fenced block. `first` is the number of its first line, counted from 0; `prose` the lines before it."""
 
     language: str
     lines: tuple[str, ...]
@@ -208,6 +212,14 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
     assert script.stat().st_mode & 0o111, f"{script} is not executable"
     shown = subprocess.run([script, "--commands"], capture_output=True, text=True, check=True, cwd="/").stdout
     assert shown.splitlines() == readme_commands()
+
+
+def test_readme_names_every_op_and_optimizer() -> None:
+    table = re.findall(r"(?m)^\| .*$", (ROOT / "README.md").read_text(encoding="utf-8"))
+    named = {word for row in table for span in re.findall(r"`([^`]+)`", row) for word in span.split()}
+    operators = {"add", "subtract", "multiply", "divide", "power", "negative"}
+    comparisons = {"equal", "not_equal", "greater", "greater_equal", "less", "less_equal"}
+    assert {*BUILT_IN, *OPTIMIZERS} - operators - comparisons <= named
 
 
 # the tutorial

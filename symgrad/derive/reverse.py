@@ -27,11 +27,16 @@ from symgrad.names import free_name
 
 
 def derive_system(
-    system: System, of: str | None = None, wrt: Sequence[str] | None = None, seed: str | None = None
+    system: System,
+    of: str | None = None,
+    wrt: Sequence[str] | None = None,
+    seed: str | None = None,
+    zeros: bool = False,
 ) -> System:
     """Add the adjoint equations of `of` (default: the loss) by the tensors `wrt` (default: all parameters).
 
-    Where `of` is no scalar, `seed` names a new input of its shape, the cotangent that multiplies it.
+    Where `of` is no scalar, `seed` names a new input of its shape, the cotangent that multiplies it. With
+    `zeros`, the gradient by a tensor that `of` does not depend on is 0, and no error.
 
     Raises:
         DeriveError: there is no scalar to differentiate, a name is unknown or not differentiable, or `of`
@@ -46,7 +51,7 @@ def derive_system(
     pass_ = _Reverse(system.copy(), target)
     pass_.system.gradients = {}
     pass_.start(seed)
-    pass_.run(names)
+    pass_.run(names, zeros)
     return replace(pass_.system, loss=target if seed is None else None)
 
 
@@ -88,10 +93,10 @@ class _Reverse:
         self.system.leaves[seed] = Leaf(seed, "input", shape)
         self.partials[self.target] = [seed]
 
-    def run(self, wrt: Sequence[str]) -> None:
+    def run(self, wrt: Sequence[str], zeros: bool) -> None:
         active = self._active(wrt)
         for name in wrt:
-            if name not in active:
+            if name not in active and not zeros:
                 raise DeriveError(
                     f"{self.target!r} does not depend on {name!r}",
                     node=name,

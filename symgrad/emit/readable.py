@@ -265,10 +265,10 @@ class Writer:
                     if not s.reads
                     else (f"np.broadcast_to({text}, {shape_text(array.shape)})")
                 )
-            if s.body.is_Symbol and s.reads[s.body].whole:
-                return f"{text}.copy()"
             if max(len(v.shape) for v in s.reads.values()) < len(array.shape):
                 return f"({text}).reshape{shape_text(array.shape)}"
+            if s.body.is_Symbol and s.reads[s.body].whole:
+                return f"{text}.copy()"
         return text
 
     def _scatter(self, s: Scatter) -> str:

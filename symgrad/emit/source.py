@@ -224,5 +224,6 @@ def _numpy_name(function: str) -> str:
 
 def mentions(text: str, name: str) -> bool:
     """Whether the code names `name`."""
-    padded = "".join(c if c.isalnum() or c == "_" else " " for c in text)
+    code = "".join(part for k, part in enumerate(text.split('"')) if k % 2 == 0)  # outside of quotes
+    padded = "".join(c if c.isalnum() or c == "_" else " " for c in code)
     return f" {name} " in f" {padded} "

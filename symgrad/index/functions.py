@@ -165,6 +165,11 @@ def truth(condition: Expr) -> Expr:
     return condition if is_condition(condition) else sp.Ne(condition, 0)
 
 
+def plain_conditions(expr: Expr) -> Expr:
+    """Without SymPy's ITE, a choice between conditions, which it makes of comparisons with a Piecewise."""
+    return expr.replace(sp.ITE, lambda test, yes, no: sp.Or(sp.And(test, yes), sp.And(sp.Not(test), no)))
+
+
 def _heaviside(x: Expr) -> Expr:
     return sp.Heaviside(x, Rational(1, 2))
 

@@ -18,6 +18,7 @@ with limits on size, depth and the magnitude of literals.
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -158,7 +159,8 @@ def _parse(text: str, mode: str) -> ast.AST:
         raise FormulaError(f"the formula has the character {strange!a}", hint="formulas are written in ASCII")
     lines = "\n".join(line.strip() for line in text.strip().splitlines())
     try:
-        tree = ast.parse(lines, mode=mode)
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(lines, mode=mode)
     except (SyntaxError, ValueError) as error:
         column = getattr(error, "offset", None) or 1
         line = getattr(error, "lineno", None) or 1

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import sympy as sp
 from sympy import Expr, Integer, Symbol
 
-from symgrad.index.functions import erfc, expm1, is_condition, log1p, sigmoid, softplus
+from symgrad.index.functions import erfc, expm1, is_condition, log1p, plain_conditions, sigmoid, softplus
 from symgrad.lower.ir import (
     Array,
     Code,
@@ -140,7 +140,7 @@ def spelled_out(body: Expr) -> Expr:
 
     body = body.replace(sigmoid, logistic)
     body = body.replace(softplus, lambda x: sp.Max(x, 0) + log1p(sp.exp(-sp.Abs(x))))
-    return body.replace(lambda p: isinstance(p, sp.Piecewise), _rectifier)
+    return plain_conditions(body.replace(lambda p: isinstance(p, sp.Piecewise), _rectifier))
 
 
 def _rectifier(piecewise: Expr) -> Expr:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sympy import Expr, Integer
 
 from symgrad.equations import Equation, System
@@ -9,16 +11,21 @@ from symgrad.index.definition import At, Definition, define, index_symbol
 from symgrad.simplify.substitute import substitute
 
 
-def fold_constants(system: System) -> System:
-    """Replace elements of constant and copying equations by what they stand for; drop what becomes unused."""
+def fold_constants(system: System, keep: Collection[str] = ()) -> System:
+    """Replace elements of constant and copying equations by what they stand for; drop what becomes unused.
+
+    The equations `keep` stay as they are.
+    """
     result = system.copy()
     trivial: dict[str, Equation] = {}
     for name, e in system.equations.items():
+        if name in keep:
+            continue
         changed = _without_zero_sum(substitute(result, e, trivial))
         result.equations[name] = changed
         if is_constant(changed.definition) or is_copy(changed):
             trivial[name] = changed
-    return result.pruned()
+    return result.pruned(keep)
 
 
 def is_constant(d: Definition) -> bool:

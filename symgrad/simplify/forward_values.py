@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sympy import Expr, Pow, Symbol
 
@@ -12,15 +12,18 @@ from symgrad.index.definition import At
 from symgrad.simplify.substitute import Operands, rebuilt
 
 
-def reuse_forward_values(system: System) -> System:
-    """In each equation, replace every part that an earlier elementwise equation computes by that value."""
+def reuse_forward_values(system: System, values: Callable[[Equation], bool] = lambda e: True) -> System:
+    """In each equation, replace every part that an earlier elementwise equation computes by that value.
+
+    Only the equations that `values` accepts are used so.
+    """
     result = system.copy()
     by_operand: dict[str, list[Equation]] = {}
     for name, e in system.equations.items():
         for value in _candidates(e, by_operand):
             e = _with_value(e, value)
         result.equations[name] = e
-        if _is_worth_reading(e):
+        if _is_worth_reading(e) and values(e):
             by_operand.setdefault(e.operands[0], []).append(e)
     return result
 

@@ -15,7 +15,7 @@ from sympy import Expr, exp
 
 from symgrad.equations import Equation, System, equation
 from symgrad.index.definition import At, define
-from symgrad.index.functions import Defined, stable
+from symgrad.index.functions import stable
 from symgrad.names import free_name
 from symgrad.simplify.substitute import Operands, rebuilt, substitute
 
@@ -40,8 +40,8 @@ def _stable_chain(system: System, e: Equation) -> Equation:
         return e
     opened = _opened(system, e, lambda source: True)
     body = stable(opened.definition.body)
-    gained = len(body.atoms(Defined)) > len(opened.definition.body.atoms(Defined))
-    return rebuilt(opened, body, Operands(opened.operands)) if gained else e
+    changed = body != opened.definition.body
+    return rebuilt(opened, body, Operands(opened.operands)) if changed else e
 
 
 def _opened(system: System, e: Equation, through: Callable[[Equation], bool]) -> Equation:

@@ -10,6 +10,7 @@ from sympy import Expr
 from symgrad.equations import Equation, System, equation
 from symgrad.index.bounds import within
 from symgrad.index.definition import At, define, map_accesses
+from symgrad.index.functions import plain_conditions
 
 
 class Operands:
@@ -36,7 +37,7 @@ class Operands:
 def rebuilt(e: Equation, body: Expr, operands: Operands) -> Equation:
     """e with another body over `operands`."""
     d = e.definition
-    definition = define(d.loops, d.shape, d.write, body, d.reduction)
+    definition = define(d.loops, d.shape, d.write, plain_conditions(body), d.reduction)
     return equation(
         e.name, definition, operands.names, dtype=e.dtype, origin=e.origin, adjoint_of=e.adjoint_of
     )
