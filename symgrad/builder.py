@@ -115,9 +115,7 @@ class Tensor:
         )
 
     def __len__(self) -> int:
-        _refuse(
-            "a tensor has no length: its sizes may be known only when the program runs", "len(i) in sg.define"
-        )
+        _refuse("a tensor has no length: its sizes may be known only when the program runs", "len(i) in sg.define")
 
     def __float__(self) -> float:
         _refuse("a tensor has no value while the network is drawn", "the emitted program computes it")
@@ -155,9 +153,7 @@ def constant(value: Any, name: str | None = None) -> Tensor:
         array = np.asarray(None)
     if array.dtype.kind not in "biuf":
         hint = "sg.stack and sg.concatenate join tensors" if isinstance(value, list | tuple) else None
-        raise DtypeError(
-            f"a constant is a number or nested lists of numbers, not {_described(value)}", hint=hint
-        )
+        raise DtypeError(f"a constant is a number or nested lists of numbers, not {_described(value)}", hint=hint)
     return Tensor("constant", {"value": array.tolist()}, name=name)
 
 
@@ -193,9 +189,7 @@ def define(formula: str, /, *, name: str | None = None, **operands: Any) -> Tens
     """
     read, mentioned = operand_names(formula), set(re.findall(r"[A-Za-z]\w*", formula))
     faults = [
-        GraphError(
-            f"define: the operand {n!r} of the formula is not given", hint=f"sg.define(..., {n}=tensor)"
-        )
+        GraphError(f"define: the operand {n!r} of the formula is not given", hint=f"sg.define(..., {n}=tensor)")
         for n in read
         if n not in operands
     ]
@@ -245,9 +239,7 @@ def _signature(op: Op) -> inspect.Signature:
     return inspect.Signature(parameters, return_annotation=Tensor)
 
 
-def apply(
-    op: Op, args: Sequence[Any], attributes: Mapping[str, Any] | None = None, name: str | None = None
-) -> Tensor:
+def apply(op: Op, args: Sequence[Any], attributes: Mapping[str, Any] | None = None, name: str | None = None) -> Tensor:
     """The tensor that `op` makes. Of the positional arguments, the operands come first, then attributes.
 
     Raises GraphError for too few or too many, and for an attribute that is unknown or of a wrong type.
@@ -300,11 +292,7 @@ def _attributes(op: Op, positional: Sequence[Any], named: Mapping[str, Any]) -> 
     faults = []
     for name, value in named.items():
         if name not in known:
-            hint = (
-                "operands have no keywords"
-                if name in (op.operands or ())
-                else nearest(name, [*known, "name"])
-            )
+            hint = "operands have no keywords" if name in (op.operands or ()) else nearest(name, [*known, "name"])
             faults.append(GraphError(f"{op.name}: unknown attribute {name!r}", hint=hint or listed))
         elif name in given:
             faults.append(GraphError(f"{op.name}: the attribute {name!r} is given twice"))
@@ -312,14 +300,10 @@ def _attributes(op: Op, positional: Sequence[Any], named: Mapping[str, Any]) -> 
             given[name] = plain(value)
     for name, attribute in known.items():
         if name not in given and attribute.default is REQUIRED:
-            faults.append(
-                GraphError(f"{op.name}: the attribute {name!r} is missing", hint=f"it is {attribute.kind}")
-            )
+            faults.append(GraphError(f"{op.name}: the attribute {name!r} is missing", hint=f"it is {attribute.kind}"))
         elif name in given and not fits(given[name], attribute):
             details = [f"expected {attribute.kind}, got {given[name]!r}"[:200]]
-            faults.append(
-                GraphError(f"{op.name}: the attribute {name!r} has the wrong type", details=details)
-            )
+            faults.append(GraphError(f"{op.name}: the attribute {name!r} has the wrong type", details=details))
     raise_all(faults)
     return given
 
@@ -406,9 +390,7 @@ def _new_axes(head: list[Any], tail: list[Any]) -> tuple[int, ...]:
 # the graph
 
 
-def graph(
-    loss: Tensor | None = None, outputs: Tensor | Sequence[Tensor] | None = None
-) -> nx.MultiDiGraph[Any]:
+def graph(loss: Tensor | None = None, outputs: Tensor | Sequence[Tensor] | None = None) -> nx.MultiDiGraph[Any]:
     """The network that computes `loss` and `outputs`, as a `networkx.MultiDiGraph`.
 
     Tensors without a name get one, the same in every run: z1, z2, ... for pre-activations, which are the
@@ -463,9 +445,7 @@ def _check_names(tensors: Sequence[Tensor]) -> None:
     for tensor in tensors:
         if tensor.name is not None and named.setdefault(tensor.name, tensor) is not tensor:
             details = [repr(named[tensor.name]), repr(tensor)]
-            faults.append(
-                GraphError(f"two tensors are named {tensor.name!r}", details=details, hint="rename one")
-            )
+            faults.append(GraphError(f"two tensors are named {tensor.name!r}", details=details, hint="rename one"))
     raise_all(faults)
 
 

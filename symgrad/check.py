@@ -80,9 +80,7 @@ def _node_faults(graph: nx.MultiDiGraph[Any], node: Any) -> Iterator[SymgradErro
         yield GraphError("the node is not declared: it has no op", node=str(node), hint=hint)
     elif not isinstance(op, str) or (op not in OPS and op not in ALLOWED):
         known = nearest(str(op), [*OPS, *ALLOWED])
-        yield GraphError(
-            f"unknown op {op!r}"[:200], node=str(node), hint=known or "symgrad.OPS lists the ops"
-        )
+        yield GraphError(f"unknown op {op!r}"[:200], node=str(node), hint=known or "symgrad.OPS lists the ops")
     else:
         yield from _edge_faults(graph, node, op)
         yield from _attribute_faults(str(node), op, attrs)
@@ -102,9 +100,7 @@ def _edge_faults(graph: nx.MultiDiGraph[Any], node: str, op: str) -> Iterator[Sy
         return
     missing = sorted(set(range(len(args))) - set(args))
     if missing:
-        yield GraphError(
-            f"arg {missing[0]} is missing", node=node, op=op, hint=f"the args are {sorted(args)}"
-        )
+        yield GraphError(f"arg {missing[0]} is missing", node=node, op=op, hint=f"the args are {sorted(args)}")
         return
     yield from _arity_faults(node, op, len(args), graph.nodes[node])
 
@@ -126,9 +122,7 @@ def _arity_faults(node: str, op: str, count: int, attrs: dict[str, Any]) -> Iter
     if expected is None and count == 0:
         yield GraphError("the op needs an operand", node=node, op=op, hint="connect one with arg=0")
     if expected is not None and count != expected:
-        yield GraphError(
-            f"expected {expected} operands, got {count}", node=node, op=op, hint=_operand_hint(op, attrs)
-        )
+        yield GraphError(f"expected {expected} operands, got {count}", node=node, op=op, hint=_operand_hint(op, attrs))
 
 
 def _operand_name_fault(names: Any) -> str | None:
@@ -158,9 +152,7 @@ def _operand_hint(op: str, attrs: dict[str, Any]) -> str | None:
 
 def located(error: SymgradError, node: str, op: str) -> SymgradError:
     """The same error, naming the node."""
-    return type(error)(
-        error.summary, node=node, op=op, details=error.details, path=error.path, hint=error.hint
-    )
+    return type(error)(error.summary, node=node, op=op, details=error.details, path=error.path, hint=error.hint)
 
 
 def _attribute_faults(node: str, op: str, attrs: dict[str, Any]) -> Iterator[SymgradError]:
@@ -176,9 +168,7 @@ def _attribute_faults(node: str, op: str, attrs: dict[str, Any]) -> Iterator[Sym
     for name, attribute in OPS[op].attributes.items():
         if name not in attrs:
             if attribute.default is REQUIRED:
-                yield GraphError(
-                    f"the attribute {name!r} is missing", node=node, op=op, hint=f"it is {attribute.kind}"
-                )
+                yield GraphError(f"the attribute {name!r} is missing", node=node, op=op, hint=f"it is {attribute.kind}")
         elif not fits(attrs[name], attribute):
             details = [f"expected {attribute.kind}, got {attrs[name]!r}"[:200]]
             yield GraphError(f"the attribute {name!r} has the wrong type", node=node, op=op, details=details)
@@ -223,9 +213,7 @@ def _shape_faults(node: str, op: str, shape: Any) -> Iterator[SymgradError]:
         return
     for n in shape:
         if not _int(n) and not isinstance(n, str):
-            yield GraphError(
-                f"the size {n!r}"[:200] + " is neither a whole number nor a name", node=node, op=op
-            )
+            yield GraphError(f"the size {n!r}"[:200] + " is neither a whole number nor a name", node=node, op=op)
             continue
         try:
             size = parse_dimension(n)
@@ -235,9 +223,7 @@ def _shape_faults(node: str, op: str, shape: Any) -> Iterator[SymgradError]:
         if size.is_negative or (size.is_Integer and size > MAX_EXTENT):
             yield GraphError(f"the size {n!r} is not from 0 to {MAX_EXTENT}", node=node, op=op)
         for symbol in sorted(map(str, size.free_symbols)):
-            fault = name_fault(symbol) or (
-                "the name is kept for indices" if _KEPT.fullmatch(symbol) else None
-            )
+            fault = name_fault(symbol) or ("the name is kept for indices" if _KEPT.fullmatch(symbol) else None)
             fault = "the name is a number's" if symbol in CONSTANTS else fault
             if fault:
                 yield GraphError(f"dimension {symbol!r}: {fault}", node=node, op=op, hint="such as N")
@@ -249,15 +235,11 @@ def _constant_faults(node: str, value: Any) -> Iterator[SymgradError]:
     except (ValueError, TypeError, OverflowError):
         array = np.asarray(None)
     if array.dtype.kind not in "biuf":
-        yield DtypeError(
-            "a constant is a number or nested lists of numbers of equal length", node=node, op="constant"
-        )
+        yield DtypeError("a constant is a number or nested lists of numbers of equal length", node=node, op="constant")
     elif not np.isfinite(array).all():
         place = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
         where = f" at index {place}" if place else ""
-        yield GraphError(
-            f"the constant is not finite{where}", node=node, op="constant", hint="use a finite number"
-        )
+        yield GraphError(f"the constant is not finite{where}", node=node, op="constant", hint="use a finite number")
     elif array.dtype.kind == "u" and (array > MAX_EXTENT).any():
         yield DtypeError("the constant does not fit int64", node=node, op="constant", hint="write it as 1e19")
 

@@ -7,7 +7,6 @@ answer no, 2 for wrong usage, 130 when interrupted.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import os
 import sys
@@ -24,18 +23,18 @@ import networkx as nx
 import symgrad
 from symgrad.builder import Tensor
 from symgrad.demo import run_demo
-from symgrad.emit import Program
+from symgrad.emit import Program, is_untouched
 from symgrad.errors import FileError, SymgradError, nearest
-from symgrad.files import _write, load_graph
+from symgrad.files import load_graph
 from symgrad.optimizers import OPTIMIZERS
 from symgrad.pipeline import DTYPES, STYLES, derive, emit
 from symgrad.verify import verify
+from symgrad.writing import write_whole
 
 GRAPH_HELP = (
     "a graph file (JSON), or FILE.py:NAME, where NAME is a graph, a tensor (taken as the loss) or a function "
     "that returns one of them; FILE.py is your own code, and it is executed"
 )
-SEAL = "# Emitted by symgrad; SHA-256 of the lines above: "
 
 Arguments = list[str]
 
@@ -219,7 +218,7 @@ def _dimension(text: str) -> tuple[str, int]:
 
 
 def _demo(options: argparse.Namespace, _: Arguments) -> int:
-    return run_demo(options.directory, emitted_text, partial(replace_file, force=options.force))
+    return run_demo(options.directory, partial(replace_file, force=options.force))
 
 
 def _inspect(options: argparse.Namespace, _: Arguments) -> int:
@@ -232,7 +231,7 @@ def _inspect(options: argparse.Namespace, _: Arguments) -> int:
 
 
 def _emit(options: argparse.Namespace, _: Arguments) -> int:
-    text = emitted_text(_program(options, options.wrt))
+    text = _program(options, options.wrt).source
     if options.output is None:
         if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
             sys.stdout.reconfigure(encoding="utf-8")  # as Python reads its files
@@ -283,23 +282,11 @@ def _note(text: str) -> None:
 # files that are written
 
 
-def emitted_text(program: Program) -> str:
-    """A program's source with a last line that tells whether anybody changed it since."""
-    return f"{program.source}{SEAL}{_digest(program.source)}\n"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _untouched(content: bytes) -> bool:
-    """Whether this is an emitted file as `emitted_text` gave it (line ends aside)."""
     try:
-        text = content.decode().replace("\r\n", "\n")
+        return is_untouched(content.decode())
     except UnicodeDecodeError:
         return False
-    source, seal, digest = text.rpartition(SEAL)
-    return bool(seal) and digest.strip() == _digest(source)
 
 
 def replace_file(path: Path, content: bytes, force: bool = False) -> None:
@@ -313,9 +300,9 @@ def replace_file(path: Path, content: bytes, force: bool = False) -> None:
             if old == content:
                 return
             _may_replace(path, old, force)
-        _write(Path(os.path.realpath(path)), content)
+        write_whole(path, content)
     except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+        raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def _may_replace(path: Path, old: bytes | None, force: bool) -> None:

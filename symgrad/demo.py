@@ -46,16 +46,16 @@ def _layer(a: Tensor, k: int) -> Tensor:
     return a @ parameter(f"W{k}", LAYERS[k - 1 : k + 1]) + parameter(f"b{k}", (LAYERS[k],))
 
 
-def run_demo(directory: Path, text_of: Callable[[Program], str], write: Write) -> int:
+def run_demo(directory: Path, write: Write) -> int:
     """Show the way and leave its files in `directory`; 0 if gradients and accuracy are as they should be.
 
-    `text_of` gives the text of a program's file, `write` writes a file.
+    `write` writes a file.
     """
     start = time.perf_counter()
     directory.mkdir(parents=True, exist_ok=True)
     network = digits_network()
     train, held_out = split_digits()
-    _derive(network, train, directory, text_of, write)
+    _derive(network, train, directory, write)
     verified = _verify(network)
     status = _train(directory, write)
     if status:
@@ -72,7 +72,6 @@ def _derive(
     network: nx.MultiDiGraph[Any],
     data: Arrays,
     directory: Path,
-    text_of: Callable[[Program], str],
     write: Write,
 ) -> None:
     """Print the derivation; write the network, the program and the data it trains on."""
@@ -81,7 +80,7 @@ def _derive(
     _heading("1. The derivation", _summary(program))
     print(derivation)
     write(directory / GRAPH, _graph_bytes(network))
-    write(directory / CODE, text_of(program).encode())
+    write(directory / CODE, program.source.encode())
     write(directory / DATA, _npz_bytes(data))
 
 

@@ -10,7 +10,7 @@ network's own schema, each node an op="define" with its formula as text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -95,9 +95,7 @@ class System:
     gradients: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> System:
-        return replace(
-            self, leaves=dict(self.leaves), equations=dict(self.equations), gradients=dict(self.gradients)
-        )
+        return replace(self, leaves=dict(self.leaves), equations=dict(self.equations), gradients=dict(self.gradients))
 
     def __contains__(self, name: object) -> bool:
         return name in self.equations or name in self.leaves
@@ -167,24 +165,25 @@ class System:
         graph = nx.MultiDiGraph(symgrad=FORMAT, outputs=list(self.outputs), gradients=dict(self.gradients))
         if self.loss:
             graph.graph["loss"] = self.loss
+        dimensions = {str(s) for leaf in self.leaves.values() for n in leaf.shape for s in n.free_symbols}
         for leaf in self.leaves.values():
             graph.add_node(leaf.name, **_leaf_attributes(leaf))
         for e in self:
-            names = [_formula_name(k) for k in range(len(e.operands))]
+            names = _formula_names(len(e.operands), dimensions)
             shapes = [self.shape(operand) for operand in e.operands]
             text = definition_text(e.definition, "Y", names, shapes, e.dtype == "bool")
             remarks = {"adjoint_of": e.adjoint_of} if e.adjoint_of else {}
             shape = shape_attribute(e.shape)
-            graph.add_node(
-                e.name, op="define", formula=text, operands=names, shape=shape, origin=e.origin, **remarks
-            )
+            graph.add_node(e.name, op="define", formula=text, operands=names, shape=shape, origin=e.origin, **remarks)
             for k, operand in enumerate(e.operands):
                 graph.add_edge(operand, e.name, arg=k)
         return graph
 
 
-def _formula_name(k: int) -> str:
-    return "ABCDEFGH"[k] if k < 8 else f"X{k}"
+def _formula_names(count: int, taken: Container[str]) -> list[str]:
+    """A, B, C, ... X8, X9, ... without those in `taken`."""
+    letters = (*"ABCDEFGH", *(f"X{k}" for k in range(8, 2 * count + 16)))
+    return [name for name in letters if name not in taken][:count]
 
 
 def shape_attribute(shape: Iterable[Expr]) -> tuple[int | str, ...]:

@@ -45,9 +45,7 @@ class SymgradError(Exception):
     def _text(self) -> str:
         if len(self.faults) > 1:
             return self.summary + "".join("\n- " + str(fault).replace("\n", "\n  ") for fault in self.faults)
-        where = (
-            "" if self.node is None else f"node {self.node!r}" + (f" ({self.op})" if self.op else "") + ": "
-        )
+        where = "" if self.node is None else f"node {self.node!r}" + (f" ({self.op})" if self.op else "") + ": "
         lines = [where + self.summary, *(f"  {line}" for line in self.details)]
         if len(self.path) > 1:
             lines.append("  path: " + " <- ".join(self.path))

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +25,7 @@ import numpy as np
 from symgrad.check import check
 from symgrad.errors import FileError, nearest
 from symgrad.graph import FORMAT
+from symgrad.writing import write_whole
 
 MAX_BYTES, MAX_DEPTH = 64 * 2**20, 40
 KEYS = ("directed", "multigraph", "graph", "nodes", "edges")
@@ -45,10 +45,7 @@ def save_graph(graph: nx.MultiDiGraph[Any], path: str | os.PathLike[str]) -> Non
     text = _text(graph)
     if len(text) > MAX_BYTES:
         raise FileError(f"{path}: the graph takes {len(text)} bytes, {MAX_BYTES} at most are read")
-    try:
-        _write(Path(os.path.realpath(path)), text)
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+    write_whole(path, text)
 
 
 def load_graph(path: str | os.PathLike[str]) -> nx.MultiDiGraph[Any]:
@@ -79,9 +76,7 @@ def _plain_graph(graph: nx.MultiDiGraph[Any]) -> nx.MultiDiGraph[Any]:
         made.add_node(node, **_node_attributes(node, attrs))
     for source, target, key, attrs in graph.edges(keys=True, data=True):
         if not isinstance(key, int | str):
-            raise FileError(
-                f"the edge from {source!r} has the key {key!r}, not an integer or text", node=str(target)
-            )
+            raise FileError(f"the edge from {source!r} has the key {key!r}, not an integer or text", node=str(target))
         made.add_edge(source, target, key=key, **_plain(attrs, f"the edge from {source!r}", str(target)))
     return made
 
@@ -131,9 +126,7 @@ def _tuples(value: Any) -> Any:
 def _text(graph: nx.MultiDiGraph[Any]) -> bytes:
     """The document, one node or edge a line."""
     nodes = [{"id": node, **attrs} for node, attrs in graph.nodes(data=True)]
-    edges = [
-        {"source": u, "target": v, "key": k, **attrs} for u, v, k, attrs in graph.edges(keys=True, data=True)
-    ]
+    edges = [{"source": u, "target": v, "key": k, **attrs} for u, v, k, attrs in graph.edges(keys=True, data=True)]
     head = f'"directed": true,\n "multigraph": true,\n "graph": {_json(graph.graph)}'
     return f'{{{head},\n "nodes": [{_lines(nodes)}],\n "edges": [{_lines(edges)}]}}\n'.encode()
 
@@ -144,27 +137,6 @@ def _lines(rows: list[dict[str, Any]]) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, allow_nan=False)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A file of its own first, then one rename: a reader finds the old file or the whole new one."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    current = os.umask(0o077)
-    os.umask(current)
-    return current
 
 
 # reading
@@ -195,9 +167,7 @@ def _document(content: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise FileError(f"the file is not UTF-8 text: byte {error.start}") from None
     except json.JSONDecodeError as error:
-        raise FileError(
-            f"this is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
-        ) from None
+        raise FileError(f"this is not JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
     except ValueError as error:
         raise FileError(f"this is not JSON that can be read: {error}") from None
     if not isinstance(found, dict):
@@ -240,9 +210,7 @@ def _graph(document: dict[str, Any]) -> nx.MultiDiGraph[Any]:
         graph.add_node(name, **attrs)
     for source, target, key, attrs in _edges(_member(document, "edges", list)):
         if key is not None and graph.has_edge(source, target, key):
-            raise FileError(
-                f"the edge from {source!r} with key {key!r} stands twice in the file", node=target
-            )
+            raise FileError(f"the edge from {source!r} with key {key!r} stands twice in the file", node=target)
         graph.add_edge(source, target, key=key, **attrs)
     return graph
 
@@ -253,9 +221,7 @@ def _renamed(document: dict[str, Any]) -> dict[str, Any]:
         document = {("edges" if key == "links" else key): value for key, value in document.items()}
     for key in document:
         if key not in KEYS:
-            raise FileError(
-                f"unknown key {key[:80]!r}", hint=nearest(key, KEYS) or f"keys: {', '.join(KEYS)}"
-            )
+            raise FileError(f"unknown key {key[:80]!r}", hint=nearest(key, KEYS) or f"keys: {', '.join(KEYS)}")
     return document
 
 
@@ -264,9 +230,7 @@ def _member(document: dict[str, Any], key: str, kind: type, default: Any = None)
     if value is None:
         raise FileError(f"the key {key!r} is missing", hint=f"keys: {', '.join(KEYS)}")
     if not isinstance(value, kind):
-        raise FileError(
-            f"{key!r} holds a JSON {_kind(value)}, expected {'a list' if kind is list else 'an object'}"
-        )
+        raise FileError(f"{key!r} holds a JSON {_kind(value)}, expected {'a list' if kind is list else 'an object'}")
     return value
 
 
@@ -274,9 +238,7 @@ def _nodes(rows: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for place, row in enumerate(rows):
         name = row.get("id") if isinstance(row, dict) else None
         if not isinstance(name, str):
-            raise FileError(
-                f'node {place} of the list is no object whose "id" is text', hint='{"id": "x", "op": ...}'
-            )
+            raise FileError(f'node {place} of the list is no object whose "id" is text', hint='{"id": "x", "op": ...}')
         yield name, _node_attributes(name, {key: value for key, value in row.items() if key != "id"})
 
 
@@ -285,9 +247,7 @@ def _edges(rows: list[Any]) -> Iterator[tuple[str, str, int | str | None, dict[s
         ends = [row.get("source"), row.get("target")] if isinstance(row, dict) else []
         if not ends or not all(isinstance(end, str) for end in ends):
             hint = '{"source": "x", "target": "h", "arg": 0}'
-            raise FileError(
-                f'edge {place} of the list is no object with "source" and "target" as text', hint=hint
-            )
+            raise FileError(f'edge {place} of the list is no object with "source" and "target" as text', hint=hint)
         key = row.get("key")
         if isinstance(key, bool) or not isinstance(key, int | str | None):
             raise FileError(f"edge {place} of the list has the key {key!r}, not an integer or text"[:200])

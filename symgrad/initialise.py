@@ -36,9 +36,7 @@ def init_fault(init: Any) -> str | None:
     scheme, *arguments = normalised(init)
     if scheme not in SCHEMES:
         return f"unknown init {scheme!r}: one of {', '.join(SCHEMES)}"
-    numbers = all(
-        isinstance(a, int | float) and not isinstance(a, bool) and math.isfinite(a) for a in arguments
-    )
+    numbers = all(isinstance(a, int | float) and not isinstance(a, bool) and math.isfinite(a) for a in arguments)
     if len(arguments) != SCHEMES[scheme] or not numbers:
         return f"init {scheme!r} takes {SCHEMES[scheme]} finite numbers, got {arguments!r}"
     return None

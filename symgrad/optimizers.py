@@ -18,9 +18,7 @@ from symgrad.errors import EmitError, nearest
 
 theta, g, k, lr = sp.symbols("theta g k lr", real=True)
 m, v, s, velocity = sp.symbols("m v s velocity", real=True)
-beta1, beta2, eps, momentum, rho, weight_decay = sp.symbols(
-    "beta1 beta2 eps momentum rho weight_decay", real=True
-)
+beta1, beta2, eps, momentum, rho, weight_decay = sp.symbols("beta1 beta2 eps momentum rho weight_decay", real=True)
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,7 @@ def emit(
     update = optimizer_named(optimizer)
     forward = derivation.forward
     if forward.loss is None or derivation.system.loss != forward.loss:
-        raise EmitError(
-            "only the gradients of the graph's loss make a training program", hint="sg.graph(loss)"
-        )
+        raise EmitError("only the gradients of the graph's loss make a training program", hint="sg.graph(loss)")
     stable = stabilise(fold_constants(forward))
     derived = derive_system(stable, wrt=list(derivation), zeros=True)
     keep = [e.name for e in forward if e.name == e.origin] if style == "readable" else []
@@ -97,6 +95,4 @@ def emit(
     comments = Comments(system)
     notes = {e.name: comments(e.name) for e in system if e.adjoint_of or style == "fast"}
     described = title or f"Training code of the network with the loss {forward.loss!r}"
-    return emit_module(
-        Request(forward, system, update, dtype, style, described, str(derivation), notes, forward.loss)
-    )
+    return emit_module(Request(forward, system, update, dtype, style, described, str(derivation), notes, forward.loss))

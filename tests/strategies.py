@@ -33,9 +33,7 @@ class Network:
         return [n for n, op in self.graph.nodes(data="op") if op == "parameter" and n in reached]
 
     def __repr__(self) -> str:
-        lines = [
-            f"{n} = {dict(data)} of {_sources(self.graph, n)}" for n, data in self.graph.nodes(data=True)
-        ]
+        lines = [f"{n} = {dict(data)} of {_sources(self.graph, n)}" for n, data in self.graph.nodes(data=True)]
         return "\n".join(["Network", *lines])
 
 

@@ -319,11 +319,7 @@ def test_indices_that_are_refused(key: Any, text: str) -> None:
 def test_numpy_s_calls() -> None:
     assert only(sg.sum(x, axis=1, keepdims=True)) == {"op": "sum", "axis": 1, "keepdims": True}
     assert only(sg.sum(x, 1)) == {"op": "sum", "axis": 1}
-    assert (
-        only(sg.concatenate([x, x], axis=1))
-        == only(sg.concatenate([x, x], 1))
-        == {"op": "concatenate", "axis": 1}
-    )
+    assert only(sg.concatenate([x, x], axis=1)) == only(sg.concatenate([x, x], 1)) == {"op": "concatenate", "axis": 1}
     assert only(sg.concatenate((x, x))) == {"op": "concatenate"}
     assert only(sg.stack([a, np.ones((5, 4))])) == {"op": "stack"}
     assert only(sg.einsum("ij,jk->ik", x, W)) == {"op": "einsum", "subscripts": "ij,jk->ik"}
@@ -420,9 +416,7 @@ def test_calls_that_are_refused(call: Callable[[], Any], texts: list[str]) -> No
 @pytest.mark.parametrize("value", ["abc", None, {}, [x, x], [[1], [2, 3]], 1j, object(), print, 10**30])
 def test_operands_that_are_no_tensors(value: Any) -> None:
     for call in (lambda: sg.add(x, value), lambda: x + value):
-        with pytest.raises(
-            DtypeError, match="add: operand B: a constant is a number or nested lists of numbers, not "
-        ):
+        with pytest.raises(DtypeError, match="add: operand B: a constant is a number or nested lists of numbers, not "):
             call()
     with pytest.raises(DtypeError):
         sg.constant(value)
@@ -504,9 +498,7 @@ def test_outputs() -> None:
 
 @pytest.mark.parametrize("args", [(), (None, []), (3,), ("loss",), (None, [3])])
 def test_a_graph_needs_tensors(args: tuple[Any, ...]) -> None:
-    with pytest.raises(
-        GraphError, match=r"a graph needs a loss or outputs|the loss and the outputs are tensors"
-    ):
+    with pytest.raises(GraphError, match=r"a graph needs a loss or outputs|the loss and the outputs are tensors"):
         sg.graph(*args)
 
 

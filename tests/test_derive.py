@@ -292,9 +292,7 @@ def windows(draw: st.DrawFn) -> Network:
     """A window over X at stride*i + gap*p + start, of either sign, reaching out of X, read or written."""
     stride, gap, start = (draw(st.integers(-3, 3)) for _ in range(3))
     place = f"{stride}*i + {gap}*p + {start}"
-    view = draw(
-        st.sampled_from(["X[{}]", "X.reshape(2, 3)[{}, 1]", "X.reshape(2, 3)[1, {}]", "X[T[i] + 0*p]"])
-    )
+    view = draw(st.sampled_from(["X[{}]", "X.reshape(2, 3)[{}, 1]", "X.reshape(2, 3)[1, {}]", "X[T[i] + 0*p]"]))
     body = draw(st.sampled_from(BODIES)).replace("{}", view.format(place).replace(" + 0*p", ""))
     target, bound = draw(st.sampled_from(TARGETS))
     value = f"sum({bound}, {body})" if bound else body
@@ -489,9 +487,7 @@ def allowed(part: str) -> set[str]:
 
 
 def modules() -> list[Path]:
-    return [
-        p for p in sorted(ROOT.rglob("*.py")) if p.parent != ROOT or p.stem not in ("__init__", "__main__")
-    ]
+    return [p for p in sorted(ROOT.rglob("*.py")) if p.parent != ROOT or p.stem not in ("__init__", "__main__")]
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))

@@ -76,9 +76,7 @@ def test_a_node_that_is_its_own_operand() -> None:
 def test_undeclared_nodes() -> None:
     graph = nx.MultiDiGraph()
     graph.add_edge("x", "y", arg=0)
-    error = refused(
-        graph, GraphError, "2 faults", "node 'x': the node is not declared: it has no op", node=None
-    )
+    error = refused(graph, GraphError, "2 faults", "node 'x': the node is not declared: it has no op", node=None)
     assert [fault.node for fault in error.faults] == ["x", "y"]
     assert "add_node(name, op=...)" in str(error)
 
@@ -306,9 +304,7 @@ def test_a_constant_without_value() -> None:
     refused(leaf(op="constant"), DtypeError, "a constant is a number")
 
 
-@pytest.mark.parametrize(
-    ("op", "left", "right"), [("divide", 1, 0), ("power", 0, -1), ("multiply", 1e300, 1e300)]
-)
+@pytest.mark.parametrize(("op", "left", "right"), [("divide", 1, 0), ("power", 0, -1), ("multiply", 1e300, 1e300)])
 def test_constants_whose_result_is_not_finite(op: str, left: float, right: float) -> None:
     graph = leaf(op=op)
     for k, value in enumerate((left, right)):
@@ -407,9 +403,7 @@ def test_the_nearest_node_is_suggested_for_a_loss() -> None:
 def test_a_loss_that_is_no_scalar() -> None:
     graph = chain()
     graph.graph["loss"] = "y"
-    refused(
-        graph, ShapeError, "node 'y' (tanh): the loss has shape (N, 4) and should be a scalar", "sum or mean"
-    )
+    refused(graph, ShapeError, "node 'y' (tanh): the loss has shape (N, 4) and should be a scalar", "sum or mean")
 
 
 # shapes
@@ -562,9 +556,7 @@ def _attribute(name: str, attribute: Any) -> str:
 
 
 def functions_text() -> str:
-    names = ", ".join(
-        f"`{name}`" + f" ({count} arguments)" * (count > 1) for name, (count, _) in FUNCTIONS.items()
-    )
+    names = ", ".join(f"`{name}`" + f" ({count} arguments)" * (count > 1) for name, (count, _) in FUNCTIONS.items())
     numbers = " and ".join(f"`{name}`" for name in CONSTANTS)
     return f"Functions: {names}. Numbers with a name: {numbers}."
 
@@ -572,9 +564,7 @@ def functions_text() -> str:
 def updated(text: str) -> str:
     for name, made in (("ops", ops_table()), ("functions", functions_text())):
         pattern = rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)"
-        text = re.sub(
-            pattern, lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text, flags=re.DOTALL
-        )
+        text = re.sub(pattern, lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text, flags=re.DOTALL)
     return text
 
 

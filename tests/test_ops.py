@@ -65,9 +65,7 @@ class Row:
 def _sample(given: Any, case: Case, random: np.random.Generator) -> np.ndarray:
     if isinstance(given, np.ndarray):
         return given
-    return np.asarray(
-        random.normal(size=given) if case.domain is None else random.uniform(*case.domain, given)
-    )
+    return np.asarray(random.normal(size=given) if case.domain is None else random.uniform(*case.domain, given))
 
 
 def op_system(op: str, values: Values, attrs: Mapping[str, Any] | None = None) -> System:
@@ -123,9 +121,7 @@ def test_number_systems_agree(row: Row) -> None:
 # gradients
 
 
-def directions(
-    values: Values, name: str, random: np.random.Generator, at: Evaluation
-) -> Iterator[np.ndarray]:
+def directions(values: Values, name: str, random: np.random.Generator, at: Evaluation) -> Iterator[np.ndarray]:
     """Single entries, or two random directions where there are many; never an entry that is at a kink."""
     shape, scale = values[name].shape, np.where(values[name] == 0, 1.0, np.abs(values[name]))
     few = [unit(shape, index, scale[index]) for index in np.ndindex(shape)]
@@ -135,9 +131,7 @@ def directions(
         yield from (random.normal(size=shape) * scale for _ in range(2))
 
 
-def check_vjp(
-    system: System, values: Values, of: str, wrt: str, seed: str, between: bool = False
-) -> System | None:
+def check_vjp(system: System, values: Values, of: str, wrt: str, seed: str, between: bool = False) -> System | None:
     """<v, J u> of a tensor by differences in 50 digits, against <Jᵀ v, u> of the derived system.
 
     At a kink the derived number should lie `between` the one-sided derivatives. Returns the derived system,
@@ -319,16 +313,12 @@ def gradient_at(op: str, values: Values, wrt: str, **attrs: Any) -> np.ndarray:
     """The derived gradient of the sum of an op's entries."""
     system = op_system(op, values, attrs)
     ones = np.ones_like(evaluate(system, values)["Y"])
-    return gradient_of(
-        derive_system(system, of="Y", wrt=[wrt], seed="v"), values | {"v": ones}, wrt, "float64"
-    )
+    return gradient_of(derive_system(system, of="Y", wrt=[wrt], seed="v"), values | {"v": ones}, wrt, "float64")
 
 
 # singular points: right to a few units in the last place wherever the true value is a normal number
 
-FAR = np.array(
-    [-1e4, -800, -745, -709, -100, -37, -1, -1e-5, -1e-300, 0, 1e-12, 0.5, 1, 37, 100, 709, 800, 1e4]
-)
+FAR = np.array([-1e4, -800, -745, -709, -100, -37, -1, -1e-5, -1e-300, 0, 1e-12, 0.5, 1, 37, 100, 709, 800, 1e4])
 FAR_ROWS = np.array(
     [
         [1e4, -1e4, 9999.0, 0.0],

@@ -175,9 +175,7 @@ def test_import_is_light() -> None:
     heavy = "{'json', 'argparse', 'difflib', 'tempfile', 'zipfile', 'pickle'}"
     code = f"import sys, numpy; b = set(sys.modules); import runtime; print((set(sys.modules) - b) & {heavy})"
     folder = Path(runtime.__file__).parent
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
 
@@ -316,9 +314,7 @@ def test_several_outputs_come_as_a_tuple(classifier: ModuleType) -> None:
 
 
 def test_an_output_that_is_an_input_is_copied() -> None:
-    echo = program(
-        WHOLE.replace('return (inputs["x"] * params["a"] * inputs["m"],)', 'return (inputs["x"],)')
-    )
+    echo = program(WHOLE.replace('return (inputs["x"] * params["a"] * inputs["m"],)', 'return (inputs["x"],)'))
     x = np.ones(3)
     assert not np.shares_memory(echo.forward({"a": 1.0}, x=x, m=x > 0, k=[0.0]), x)
 
@@ -386,9 +382,7 @@ def test_faulty_inputs_are_refused_everywhere(data: dict[str, Any], message: str
 
 
 def test_the_nearest_name_is_given_as_it_is_spelt() -> None:
-    with pytest.raises(
-        runtime.DataError, match=re.escape("input 'w_1': unknown\n  hint: did you mean 'W1'?")
-    ):
+    with pytest.raises(runtime.DataError, match=re.escape("input 'w_1': unknown\n  hint: did you mean 'W1'?")):
         runtime._check_names("input", ["w_1"], ["W1", "bias"], [])
 
 
@@ -708,9 +702,7 @@ def test_a_loss_that_is_not_finite_updates_nothing() -> None:
     bad[2, 1] = np.nan
     with pytest.raises(runtime.DataError, match=re.escape("input 'x': nan at index (2, 1)")):
         own.step(x=bad, t=T)
-    with pytest.raises(
-        FloatingPointError, match="loss became inf at step 2\n  hint: lower the learning rate"
-    ):
+    with pytest.raises(FloatingPointError, match="loss became inf at step 2\n  hint: lower the learning rate"):
         own.step(x=X * np.float32(1e30), t=T)
     assert same(own, before)
 
@@ -749,9 +741,7 @@ def test_fit_learns_and_reports() -> None:
 def test_fit_uses_every_sample_once_in_a_new_order_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     own, batches = trainer(lr=0.0), []
     step = own._step
-    monkeypatch.setattr(
-        own, "_step", lambda space, b: batches.append((b["x"].copy(), b["t"].copy())) or step(space, b)
-    )
+    monkeypatch.setattr(own, "_step", lambda space, b: batches.append((b["x"].copy(), b["t"].copy())) or step(space, b))
     data = line(50)
     own.fit(data, epochs=2, batch_size=16)
     assert [len(t) for _, t in batches] == [16, 16, 16, 2] * 2
@@ -773,9 +763,7 @@ def test_the_loss_of_an_epoch_weighs_batches_by_size() -> None:
     assert history["val_loss"][0] == pytest.approx(whole, rel=1e-5)
 
 
-def test_inputs_without_the_sample_axis_are_passed_whole(
-    classifier: ModuleType, labelled: dict[str, Any]
-) -> None:
+def test_inputs_without_the_sample_axis_are_passed_whole(classifier: ModuleType, labelled: dict[str, Any]) -> None:
     own = classifier.Trainer(classifier.init_params())
     history = own.fit(labelled, epochs=60, batch_size=4)
     assert history["loss"][-1] < 0.1 < history["loss"][0]
@@ -869,9 +857,7 @@ def test_resume_is_exact(tmp_path: Path) -> None:
     assert first["val_loss"] + second["val_loss"] == full["val_loss"]
 
 
-def test_resume_is_exact_for_several_states(
-    classifier: ModuleType, labelled: dict[str, Any], tmp_path: Path
-) -> None:
+def test_resume_is_exact_for_several_states(classifier: ModuleType, labelled: dict[str, Any], tmp_path: Path) -> None:
     straight = classifier.Trainer(classifier.init_params(), seed=4, lr=0.03, weight_decay=0.125)
     stopped = copy.deepcopy(straight)
     straight.fit(labelled, epochs=5, batch_size=5)
@@ -1054,9 +1040,7 @@ def test_progress_goes_to_stderr_only_when_asked(capsys: pytest.CaptureFixture[s
     assert all(text in err for text in ("\repoch 1/2 [", "\repoch 2/2 [" + "#" * 30 + "] loss ", "held out"))
 
 
-def test_progress_is_shown_on_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     trainer().fit(line(), epochs=1)
     assert "epoch 1/1" in capsys.readouterr().err
@@ -1103,10 +1087,7 @@ def test_the_program_trains_saves_and_resumes(folder: Path) -> None:
         )
         == 0
     )
-    assert (
-        runtime.main([f"{folder}/data.npz", "--epochs", "5", "--lr", "0.02", f"--save={folder}/c.npz", *rest])
-        == 0
-    )
+    assert runtime.main([f"{folder}/data.npz", "--epochs", "5", "--lr", "0.02", f"--save={folder}/c.npz", *rest]) == 0
     assert (folder / "b.npz").read_bytes() == (folder / "c.npz").read_bytes()
     resumed = runtime.Trainer.load(folder / "b.npz")
     assert (resumed.epochs, resumed.hyper) == (5, {"lr": 0.02, "momentum": 0.9})
@@ -1114,10 +1095,7 @@ def test_the_program_trains_saves_and_resumes(folder: Path) -> None:
 
 def test_resume_takes_new_hyperparameters_and_keeps_the_others(folder: Path) -> None:
     trainer(lr=0.25, momentum=0.5).save(folder / "a")
-    assert (
-        runtime.main([f"{folder}/data.npz", f"--resume={folder}/a", f"--save={folder}/b", "--lr", "0.001"])
-        == 0
-    )
+    assert runtime.main([f"{folder}/data.npz", f"--resume={folder}/a", f"--save={folder}/b", "--lr", "0.001"]) == 0
     assert runtime.Trainer.load(folder / "b").hyper == {"lr": 0.001, "momentum": 0.5}
 
 
@@ -1211,9 +1189,7 @@ def test_an_option_with_a_dash_reaches_its_hyperparameter(
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_an_interrupt_saves_the_last_completed_epoch(folder: Path) -> None:
-    code = SOURCE.replace(
-        "        self.epochs += 1\n", "        self.epochs += 1\n        print('done', flush=True)\n"
-    )
+    code = SOURCE.replace("        self.epochs += 1\n", "        self.epochs += 1\n        print('done', flush=True)\n")
     (folder / "model_train.py").write_text(code, encoding="utf-8")
     command = [sys.executable, "model_train.py", "data.npz", "--epochs", "1000000", "--save", "a.npz"]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

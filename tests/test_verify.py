@@ -49,9 +49,7 @@ def formula(text: str, loss: bool = False, **leaves: Any) -> nx.MultiDiGraph:
 def value(text: str, number: str = "float64", **values: Any) -> np.ndarray:
     arrays = {name: np.asarray(v) for name, v in values.items()}
     kinds = {"i": "int64", "b": "bool"}
-    leaves = {
-        n: (a.shape, kinds[a.dtype.kind]) if a.dtype.kind in kinds else a.shape for n, a in arrays.items()
-    }
+    leaves = {n: (a.shape, kinds[a.dtype.kind]) if a.dtype.kind in kinds else a.shape for n, a in arrays.items()}
     return evaluate(expand(formula(text, **leaves)), arrays, number)["Y"]
 
 
@@ -255,9 +253,7 @@ def test_a_kink_has_two_slopes(text: str, x: float, left: float, right: float) -
 
 def test_a_smooth_joint_is_no_kink() -> None:
     """A huber loss changes its branch where both have the same slope."""
-    slope = precise_slope(
-        slopes("Y = where(abs(X) <= 1, X**2/2, abs(X) - 0.5)", "mp", 1.0), {"X": np.array(1.0)}
-    )
+    slope = precise_slope(slopes("Y = where(abs(X) <= 1, X**2/2, abs(X) - 0.5)", "mp", 1.0), {"X": np.array(1.0)})
     assert not slope.kink
     assert float(slope.right) == pytest.approx(1.0)
 
@@ -270,9 +266,7 @@ def test_a_jump_is_told_from_a_slope() -> None:
 # numeric derivatives
 
 
-@pytest.mark.parametrize(
-    "body", ["exp(sin(X))", "tanh(X)**3", "softplus(X)*sigmoid(X)", "log1p(X**2)", "X**1.5"]
-)
+@pytest.mark.parametrize("body", ["exp(sin(X))", "tanh(X)**3", "softplus(X)*sigmoid(X)", "log1p(X**2)", "X**1.5"])
 @pytest.mark.parametrize("x", [0.25, 1.0, 3.0])
 def test_three_methods_find_the_derivative(body: str, x: float) -> None:
     symbol = sp.Symbol("X", real=True)
@@ -509,9 +503,7 @@ def test_gradients_that_vanish_are_right() -> None:
 
 def test_kinks_are_skipped_and_said() -> None:
     graph = formula("Y = sum(i, where(X[i]*W[i] > 0, X[i]*W[i], 0)*V[i])", loss=True, X=(4,), W=(4,), V=(4,))
-    report = checked(
-        graph, ["W", "V"], given={"X": np.array([1.0, 0.0, 2.0, 3.0]), "W": np.array([0.0, 1, 1, 0])}
-    )
+    report = checked(graph, ["W", "V"], given={"X": np.array([1.0, 0.0, 2.0, 3.0]), "W": np.array([0.0, 1, 1, 0])})
     assert report.ok
     assert (report["W"].kinks, report["V"].kinks) == (2, 0)
     assert report["W"].comparisons["50 digits"].entries == 2

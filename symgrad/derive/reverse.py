@@ -163,9 +163,7 @@ class _Reverse:
         others = self._add(f"{e.name}_others", product, [each], None)
         return At(n, kept), [*e.operands, others]
 
-    def _contribute(
-        self, e: Equation, operand: str, made: Definition, operands: Sequence[str], access: At
-    ) -> None:
+    def _contribute(self, e: Equation, operand: str, made: Definition, operands: Sequence[str], access: At) -> None:
         name = self._add(f"d_{operand}_via_{e.name}", made, operands, operand, e.origin)
         if access.view is not None:
             back = _reshaping(made.shape, tuple(self.system.shape(operand)))

@@ -19,9 +19,7 @@ def scalar_derivative(body: Expr, access: At) -> Expr:
 
     Raises DeriveError where SymPy knows no derivative.
     """
-    symbols = {
-        at: Dummy(f"x{k}", real=True) for k, at in enumerate(sorted(outermost(body), key=sp.default_sort_key))
-    }
+    symbols = {at: Dummy(f"x{k}", real=True) for k, at in enumerate(sorted(outermost(body), key=sp.default_sort_key))}
     inverse = {symbol: at for at, symbol in symbols.items()}
     derivative = apply_conventions(body.xreplace(symbols).diff(symbols[access]))
     if derivative.has(sp.Derivative, sp.Subs):

@@ -36,9 +36,7 @@ def fast_lines(request: Request) -> tuple[list[str], set[str]]:
     binder = _Binder(request)
     returned = ", ".join(map(binder.mention, request.outputs))
     bodies = [
-        *binder.segment(
-            "forward(inputs: Arrays) -> tuple[Array, ...]", "The outputs.", forward, request.outputs
-        ),
+        *binder.segment("forward(inputs: Arrays) -> tuple[Array, ...]", "The outputs.", forward, request.outputs),
         f"{INDENT * 2}return ({returned},)",
         "",
         *binder.segment("loss(inputs: Arrays) -> float", "The loss, after forward.", until_loss, [loss]),
@@ -123,9 +121,7 @@ class _Binder:
     def segment(self, signature: str, doc: str, calls: Sequence[Call], results: Sequence[str]) -> list[str]:
         """One of the three functions, without its return."""
         lines = [f"def {signature}:", f'{INDENT}"""{doc}"""']
-        lines += [
-            f'{INDENT}{name} = inputs["{self.request.tensor(name)}"]' for name in self._inputs(calls, results)
-        ]
+        lines += [f'{INDENT}{name} = inputs["{self.request.tensor(name)}"]' for name in self._inputs(calls, results)]
         previous = ""
         for call in calls:
             comment = self.request.comments.get(call.equation)

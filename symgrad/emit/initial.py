@@ -49,9 +49,7 @@ def _fans(system: System, name: str) -> tuple[int, int] | None:
             others = [other for other in d.accesses if other != at]
             bound = [i for i, _ in d.reduced if at.has(i)]
             if bound and others and d.reduction == "sum":
-                window = [
-                    i for i in bound if any(index.has(i) and index != i for o in others for index in o.index)
-                ]
+                window = [i for i in bound if any(index.has(i) and index != i for o in others for index in o.index)]
                 kept = [i for i, _ in d.loops if i in d.write and at.has(i)]
                 fan_in, fan_out = (_count(d.extents[i] for i in loops) for loops in (bound, [*kept, *window]))
                 return fan_in, fan_out
@@ -93,7 +91,7 @@ def _is_rectifier(body: Expr, access: At) -> bool:
     if len(outermost(body)) != 1:
         return False
     low, high = (sp.N(body.xreplace({access: sp.Integer(x)}).doit().rewrite(sp.exp)) for x in (-10, 10))
-    return bool(low.is_number and high.is_number and abs(low) <= 1 and 5 < high < 20)
+    return bool(low.is_real and high.is_real and abs(low) <= 1 and 5 < high < 20)
 
 
 def _by_derivative(users: list[Equation], name: str) -> tuple[Any, ...]:

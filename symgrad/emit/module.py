@@ -8,7 +8,7 @@ from pathlib import Path
 
 from symgrad.emit import runtime, special
 from symgrad.emit.fast import fast_lines
-from symgrad.emit.program import Program
+from symgrad.emit.program import Program, sealed
 from symgrad.emit.readable import readable_lines
 from symgrad.emit.request import Request, check_request
 from symgrad.emit.source import SPECIAL
@@ -26,7 +26,7 @@ def emit_module(request: Request) -> Program:
     body, functions = (fast_lines if request.style == "fast" else readable_lines)(request)
     update = update_lines(request.optimizer, request.style)
     region = [*table_lines(request), *_special_sources(functions), "", "", *body, "", "", *update, "", ""]
-    source = _assembled(request, "\n".join(line.rstrip() for line in region))
+    source = sealed(_assembled(request, "\n".join(line.rstrip() for line in region)))
     leaves = request.forward.leaves.values()
     shapes = {leaf.name: tuple(map(int, leaf.shape)) for leaf in leaves if leaf.kind == "parameter"}
     return Program(source, request.title, request.style, request.dtype, request.optimizer.name, shapes)
@@ -54,7 +54,5 @@ def _special_sources(functions: Iterable[str]) -> list[str]:
     """The source of functions that NumPy lacks."""
     names = dict.fromkeys(name for f in sorted(functions) for name in SPECIAL.get(f, ()))
     return [
-        line
-        for name in names
-        for line in ["", "", *inspect.getsource(getattr(special, name)).rstrip().splitlines()]
+        line for name in names for line in ["", "", *inspect.getsource(getattr(special, name)).rstrip().splitlines()]
     ]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import linecache
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 
-from symgrad.errors import FileError
+from symgrad.writing import write_whole
+
+SEAL = "# Emitted by symgrad; SHA-256 of the lines above: "
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Program:
         source: the text of the file.
         title: its first line.
         style, dtype, optimizer: what it was emitted with.
+        parameters: the shape of each parameter.
     """
 
     source: str
@@ -37,25 +41,23 @@ class Program:
 
     def load(self, name: str = "symgrad_program") -> ModuleType:
         """The program as a module, without a file. Tracebacks show its lines."""
-        file = f"<{name} {id(self):x}>"
+        file = f"<{name} {hashlib.sha256(self.source.encode()).hexdigest()[:12]}>"
         module = ModuleType(name)
         linecache.cache[file] = (len(self.source), None, self.source.splitlines(keepends=True), file)
         exec(compile(self.source, file, "exec"), module.__dict__)
         return module
 
 
-def write_whole(path: str | os.PathLike[str], text: str) -> None:
-    """Write beside the target, then rename: nobody ever sees half a file. Raises FileError."""
-    target = os.path.realpath(path)
-    temporary = f"{target}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise FileError(f"cannot write {os.fspath(path)}: {error.strerror}") from error
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+def sealed(source: str) -> str:
+    """The source with a last line that tells whether anybody changed it since."""
+    return f"{source}{SEAL}{_digest(source)}\n"
+
+
+def is_untouched(text: str) -> bool:
+    """Whether this is a program as it was emitted (line ends aside)."""
+    source, seal, digest = text.replace("\r\n", "\n").rpartition(SEAL)
+    return bool(seal) and digest.strip() == _digest(source)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -77,9 +77,7 @@ def readable_lines(request: Request) -> tuple[list[str], set[str]]:
         body.append(_result(request, k))
         body = [*_bindings(request, parts[k], stored, body), *body]
         stored += handed_on
-        signature = (
-            f"def {name}(params: Arrays, inputs: Arrays, dims: dict[str, int], values: Arrays) -> {result}:"
-        )
+        signature = f"def {name}(params: Arrays, inputs: Arrays, dims: dict[str, int], values: Arrays) -> {result}:"
         lines += [signature, *(INDENT + line for line in (f'"""{doc}"""', *body)), "", ""]
     return [*lines, *_BIND_LINES], writer.helpers
 
@@ -107,9 +105,7 @@ def _handed_on(
     return sorted(n for n in made & wanted if n not in writer.inlined)
 
 
-def _bindings(
-    request: Request, here: Sequence[Statement], stored: Sequence[str], body: list[str]
-) -> list[str]:
+def _bindings(request: Request, here: Sequence[Statement], stored: Sequence[str], body: list[str]) -> list[str]:
     """The lines that give a stage's tensors their names."""
     text = "\n".join(body)
     lines = [f'{n} = dims["{n}"]' for n in request.dimensions if mentions(text, n)]
@@ -174,12 +170,7 @@ class Writer:
     def _inlines(self, s: Contract, following: Statement | None, keep: set[str]) -> bool:
         name = s.target.array
         reads = views_read(following) if isinstance(following, Map) else []
-        return (
-            s.target.whole
-            and self.counts.get(name) == 1
-            and name not in keep
-            and any(v == s.target for v in reads)
-        )
+        return s.target.whole and self.counts.get(name) == 1 and name not in keep and any(v == s.target for v in reads)
 
     def _aliases(self, s: Statement) -> list[str]:
         """Views that are named as soon as what they view is there."""

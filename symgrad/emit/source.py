@@ -154,9 +154,7 @@ class ArrayPrinter(TextPrinter):
             return f"np.heaviside({self(expr.args[0])}, 0.5)", PRECEDENCE["atom"]
         name = _NUMPY_CALLS[type(expr)]
         if isinstance(expr, sp.Max | sp.Min):
-            arguments = [
-                self(a) for a in sorted(expr.args, key=lambda a: (a.is_number, sp.default_sort_key(a)))
-            ]
+            arguments = [self(a) for a in sorted(expr.args, key=lambda a: (a.is_number, sp.default_sort_key(a)))]
             text = arguments[0]
             for argument in arguments[1:]:
                 text = f"{name}({text}, {argument})"
@@ -184,9 +182,9 @@ def view_text(view: View, rank: int, name: Callable[[str], str] = lambda array: 
         text = f"{text}.reshape{shape_text(view.reshape) if view.reshape else '(())'}"
         rank = len(view.reshape)
     if view.windows:
-        sizes = ", ".join(size_text(size) for _, size in view.windows)
-        axes = ", ".join(str(axis) for axis, _ in view.windows)
-        text = f"sliding_window_view({text}, ({sizes},), ({axes},))"
+        sizes = shape_text(tuple(size for _, size in view.windows))
+        axes = tuple(axis for axis, _ in view.windows)
+        text = f"sliding_window_view({text}, {sizes}, {axes})"
         rank += len(view.windows)
     if view.index:
         entries = [cut_text(entry) for entry in view.index]

@@ -55,9 +55,7 @@ def _erf(x: Array, out: Array | None = None) -> Array:
     """The error function, to a few units in the last place."""
     y = np.abs(x)
     small = y <= 0.46875
-    result = np.where(
-        small, _erf_small(np.where(small, x, 0)), np.sign(x) * (1 - _erfc_tail(np.maximum(y, 0.46875)))
-    )
+    result = np.where(small, _erf_small(np.where(small, x, 0)), np.sign(x) * (1 - _erfc_tail(np.maximum(y, 0.46875))))
     if out is None:
         return result
     out[...] = result
@@ -68,9 +66,7 @@ def _erfc(x: Array, out: Array | None = None) -> Array:
     """1 - erf(x), without cancellation for large x."""
     y = np.abs(x)
     tail = _erfc_tail(np.maximum(y, 0.46875))
-    result = np.where(
-        y <= 0.46875, 1 - _erf_small(np.where(y <= 0.46875, x, 0)), np.where(x < 0, 2 - tail, tail)
-    )
+    result = np.where(y <= 0.46875, 1 - _erf_small(np.where(y <= 0.46875, x, 0)), np.where(x < 0, 2 - tail, tail))
     if out is None:
         return result
     out[...] = result
@@ -80,9 +76,9 @@ def _erfc(x: Array, out: Array | None = None) -> Array:
 def _sigmoid(x: Array) -> Array:
     """1/(1 + exp(-x)), for any x."""
     e = np.exp(-np.abs(x))
-    return np.maximum(e, x >= 0) / (1 + e)
+    return np.asarray(np.maximum(e, x >= 0) / (1 + e))
 
 
 def _softplus(x: Array) -> Array:
     """log(1 + exp(x)), for any x."""
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+    return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))

@@ -11,9 +11,7 @@ from symgrad.optimizers import Optimizer
 from symgrad.schedule import flatten, plan_memory
 
 SIZE = sp.Symbol("P", integer=True, positive=True)
-SIGNATURE = (
-    "def _bind_update(theta: Array, grad: Array, state: Arrays) -> Callable[[int, dict[str, float]], None]:"
-)
+SIGNATURE = "def _bind_update(theta: Array, grad: Array, state: Arrays) -> Callable[[int, dict[str, float]], None]:"
 
 
 def update_lines(optimizer: Optimizer, style: str) -> list[str]:

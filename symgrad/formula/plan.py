@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import networkx as nx
+import sympy as sp
 from sympy import Expr
 
 from symgrad.equations import Equation, System
@@ -33,7 +34,7 @@ from symgrad.formula.scalar import NoMatrixForm
 from symgrad.formula.survey import dimensions, is_copy, is_product, places, vectors_are_rows
 from symgrad.formula.symbols import Symbols
 from symgrad.index.bounds import within
-from symgrad.index.definition import At, Definition
+from symgrad.index.definition import At, Definition, tested
 
 LONGEST = 12  # symbols in a tensor that is written out once
 SHORT = 3  # symbols in one that is written out several times
@@ -159,11 +160,18 @@ class Plan:
         return Operand(self.forms[name], shape, self.keys[name], name in self.renamed)
 
     def _read_in_parts(self) -> set[str]:
-        """The tensors that some equation reads reshaped, by a data-dependent index, or beyond their ends."""
+        """The tensors that some equation reads reshaped, by a data-dependent index, or beyond their ends.
+
+        Also those with a choice in them that a condition reads: SymPy cannot hold one inside the other.
+        """
         found: set[str] = set()
+        choices: set[str] = set()
         for e in self.system:
+            if e.definition.body.has(sp.Piecewise) or choices.intersection(e.operands):
+                choices.add(e.name)
             if e.name in self.needed:
                 found.update(e.operands[k] for k in _partly_read(e.definition, self._shapes(e)))
+                found.update(choices.intersection(map(e.source, tested(e.definition.body))))
         return found
 
     def _shapes(self, e: Equation) -> tuple[tuple[Expr, ...], ...]:

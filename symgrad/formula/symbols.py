@@ -118,7 +118,7 @@ class Symbols:
         self._taken: set[str] = set()
         self._loss_has_name = loss_has_name
         gradients = {equation: tensor for tensor, equation in system.gradients.items()}
-        parts = [name for name in forward if name not in nodes]
+        parts = [name for name in system.equations if name in forward and name not in nodes]
         for name in (*system.leaves, *(n for n in system.equations if n in forward and n in nodes)):
             self._take(name, self._tensor_styles(name))
         for name in parts:

@@ -25,6 +25,7 @@ from functools import cached_property
 
 import sympy as sp
 from sympy import Expr, Integer, Symbol
+from sympy.core.relational import Relational
 
 REDUCTIONS = ("sum", "max", "min", "prod")
 
@@ -50,7 +51,8 @@ class At(Expr):  # type: ignore[misc]
 
     def __new__(cls, operand: int, index: Iterable[Expr], view: Iterable[Expr] | None = None) -> At:
         shape = () if view is None else (sp.Tuple(*view),)
-        return Expr.__new__(cls, Integer(operand), sp.Tuple(*index), *shape)
+        made: At = Expr.__new__(cls, Integer(operand), sp.Tuple(*index), *shape)
+        return made
 
     @property
     def operand(self) -> int:
@@ -137,6 +139,11 @@ def outermost(expr: Expr) -> set[At]:
     return found
 
 
+def tested(expr: Expr) -> set[At]:
+    """The accesses that stand in a condition."""
+    return {at for comparison in expr.atoms(Relational) for at in outermost(comparison)}
+
+
 def define(
     loops: Sequence[Loop],
     shape: Sequence[Expr],
@@ -182,8 +189,8 @@ def _use_keys(body: Expr, write: Sequence[Expr], loops: Sequence[Symbol]) -> dic
 
 
 def map_accesses(expr: Expr, change: Callable[[At], Expr]) -> Expr:
-    """`expr` with every outermost access replaced by `change(access)`."""
-    return expr.xreplace({at: change(at) for at in outermost(expr)})
+    """`expr` with every outermost access replaced by `change(access)`, which is called in a fixed order."""
+    return expr.xreplace({at: change(at) for at in sorted(outermost(expr), key=sp.default_sort_key)})
 
 
 def renumber(definition: Definition, numbers: Mapping[int, int]) -> Definition:

@@ -8,7 +8,8 @@ cancel: d/dx of 1/(1 + exp(-x)) comes out as sigmoid(x)*sigmoid(-x). No derivati
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
+from typing import Any
 
 import sympy as sp
 from sympy import Expr, Function, Integer, Rational, exp
@@ -27,7 +28,8 @@ class Defined(Function):  # type: ignore[misc]
         raise NotImplementedError
 
     def fdiff(self, argindex: int = 1) -> Expr:
-        return _derivative(type(self)).xreplace({_X: self.args[0]})
+        function: Any = type(self)
+        return _derivative(function).xreplace({_X: self.args[0]})
 
     def _eval_is_real(self) -> bool:
         return True
@@ -68,8 +70,8 @@ class erfc(Defined):
         return sp.erfc(x)
 
 
-@lru_cache(maxsize=None)
-def _derivative(function: type[Defined]) -> Expr:
+@cache
+def _derivative(function: Any) -> Expr:
     return stable(function.definition(_X).diff(_X))
 
 
@@ -103,12 +105,7 @@ def _stabilise(expr: Expr) -> Expr:
 
 def _one_plus_exp(expr: Expr) -> Expr | None:
     """u where expr is 1 + exp(u)."""
-    if (
-        isinstance(expr, sp.Add)
-        and len(expr.args) == 2
-        and expr.args[0] == 1
-        and isinstance(expr.args[1], exp)
-    ):
+    if isinstance(expr, sp.Add) and len(expr.args) == 2 and expr.args[0] == 1 and isinstance(expr.args[1], exp):
         return expr.args[1].args[0]
     return None
 

@@ -100,9 +100,7 @@ def operand_names(text: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
-def parse(
-    text: str, operands: tuple[Operand, ...], dimensions: frozenset[str] = frozenset()
-) -> tuple[Part, ...]:
+def parse(text: str, operands: tuple[Operand, ...], dimensions: frozenset[str] = frozenset()) -> tuple[Part, ...]:
     """The equations of a formula text over `operands`, in order.
 
     The body may name the operands' dimensions as numbers, and those in `dimensions`.
@@ -448,11 +446,7 @@ class _Reader:
     def _subscript(self, node: ast.Subscript) -> Expr:
         view = None
         base = node.value
-        if (
-            isinstance(base, ast.Call)
-            and isinstance(base.func, ast.Attribute)
-            and base.func.attr == "reshape"
-        ):
+        if isinstance(base, ast.Call) and isinstance(base.func, ast.Attribute) and base.func.attr == "reshape":
             if base.keywords:
                 self.refuse(node, "reshape takes sizes only")
             view = tuple(map(self.extent, base.args))
@@ -494,9 +488,7 @@ class _Reader:
         """The leading indices of an access that wrote "...": axes of size 1 stay at 0."""
         names = self.leading[len(self.leading) - len(axes) :]
         sizes = [self.loops[str(i)] for i in names]
-        return tuple(
-            Integer(0) if n == 1 and size != 1 else i for i, n, size in zip(names, axes, sizes, strict=True)
-        )
+        return tuple(Integer(0) if n == 1 and size != 1 else i for i, n, size in zip(names, axes, sizes, strict=True))
 
     # indices and sizes
 
@@ -722,9 +714,7 @@ class _Equation:
             name = free_name(f"{self.target}_{reduction.kind}{len(parts) or ''}", self.operands)
             parts += self._reduced(name, out, sizes, body, reduction.kind, [*free, *reduction.names])
             replaced[reduction.marker] = self._reference(name, out, sizes)
-        parts.append(
-            self._part(self.target, target, shape, value.xreplace(replaced), "sum", list(self._outer()))
-        )
+        parts.append(self._part(self.target, target, shape, value.xreplace(replaced), "sum", list(self._outer())))
         return parts
 
     def _is_free(self, name: str, reduction: _Reduction) -> bool:
@@ -780,9 +770,7 @@ class _Equation:
 
 
 def _renumbered(expr: Expr, place: Mapping[int, int]) -> Expr:
-    return map_accesses(
-        expr, lambda at: At(place[at.operand], [_renumbered(e, place) for e in at.index], at.view)
-    )
+    return map_accesses(expr, lambda at: At(place[at.operand], [_renumbered(e, place) for e in at.index], at.view))
 
 
 def _names(expr: Expr) -> set[str]:

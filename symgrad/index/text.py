@@ -82,9 +82,7 @@ class TextPrinter:
         return "exp(1)" if expr == sp.E else str(expr), PRECEDENCE["atom"]
 
     def _add(self, expr: Expr) -> tuple[str, int]:
-        terms = sorted(
-            expr.args, key=lambda t: (t.could_extract_minus_sign(), t.is_number, sp.default_sort_key(t))
-        )
+        terms = sorted(expr.args, key=lambda t: (t.could_extract_minus_sign(), t.is_number, sp.default_sort_key(t)))
         text = self._tight(terms[0], "sum")
         for term in terms[1:]:
             if term.could_extract_minus_sign() and not term.is_Add:
@@ -194,9 +192,7 @@ def definition_text(
         for w, n in axes
     ]
     named = {w for w, n in axes if definition.extents.get(w) == n and definition.write.count(w) == 1}
-    bound = [
-        str(i) if i in told else f"({i}, {expression_text(n)})" for i, n in definition.loops if i not in named
-    ]
+    bound = [str(i) if i in told else f"({i}, {expression_text(n)})" for i, n in definition.loops if i not in named]
     body = printer(definition.body.args[0][1] if boolean and definition.body.args else definition.body)
     right = f"{definition.reduction}({', '.join([*bound, body])})" if bound else body
     return f"{target}[{', '.join(head) or '()'}] = {right}"

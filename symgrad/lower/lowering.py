@@ -72,9 +72,7 @@ class _Lowering:
         taken: Container[str] = {*self.code.arrays, *self.reserved}
         return free_name(wanted if wanted not in self.reserved else wanted + "_", taken)
 
-    def array(
-        self, wanted: str, shape: Sequence[Expr], dtype: str = "float", alias: View | None = None
-    ) -> Array:
+    def array(self, wanted: str, shape: Sequence[Expr], dtype: str = "float", alias: View | None = None) -> Array:
         made = Array(self.name(wanted), tuple(shape), dtype, alias=alias)
         self.code.arrays[made.name] = made
         return made
@@ -147,9 +145,7 @@ class _Job:
 
     # elementwise bodies
 
-    def _elementwise(
-        self, target: View, axes: Sequence[Symbol], body: Expr, accumulate: bool = False
-    ) -> None:
+    def _elementwise(self, target: View, axes: Sequence[Symbol], body: Expr, accumulate: bool = False) -> None:
         """target <- body, where the target's axes are `axes`."""
         body = map_accesses(body, self._viewable)
         if all(self._inside(at) for at in outermost(body)):
@@ -266,9 +262,7 @@ class _Job:
             self._emit(Fill(target, ZERO))
         for k, term in enumerate(terms):
             box = self._boxed(term) or {}
-            self._on_box(
-                target, axes, term, box, accumulate=(covered and k > 0) or (not covered and len(terms) > 1)
-            )
+            self._on_box(target, axes, term, box, accumulate=(covered and k > 0) or (not covered and len(terms) > 1))
 
     def _on_box(
         self,
@@ -282,9 +276,7 @@ class _Job:
         change = {i: i + low for i, (low, _) in box.items()}
         self.extents.update({i: count for i, (_, count) in box.items()})
         part = replace(target, index=self._narrowed(target, axes, box), shape=tuple(map(self._size, axes)))
-        self._map(
-            part if box else target, axes, map_accesses(term.xreplace(change), self._expanded), accumulate
-        )
+        self._map(part if box else target, axes, map_accesses(term.xreplace(change), self._expanded), accumulate)
         self.extents = outer
 
     def _narrowed(
@@ -300,11 +292,7 @@ class _Job:
             loop = next(loops)
             if loop in box:
                 low, count = box[loop]
-                entry = (
-                    Cut(low, count)
-                    if entry is None
-                    else Cut(entry.start + entry.step * low, count, entry.step)
-                )
+                entry = Cut(low, count) if entry is None else Cut(entry.start + entry.step * low, count, entry.step)
             entries.append(entry)
         return tuple(entries)
 
@@ -323,12 +311,7 @@ class _Job:
                 if within(e, {**self.extents, **self.offsets}, n):
                     continue
                 loops = loops_of(e, self.extents)
-                if (
-                    len(loops) != 1
-                    or e.coeff(loops[0]) != 1
-                    or loops[0] in box
-                    or e.free_symbols & self.offsets.keys()
-                ):
+                if len(loops) != 1 or e.coeff(loops[0]) != 1 or loops[0] in box or e.free_symbols & self.offsets.keys():
                     return None
                 low = sp.Max(ZERO, loops[0] - e)
                 high = sp.Min(self._size(loops[0]), sp.expand(n + loops[0] - e))
@@ -355,9 +338,7 @@ class _Job:
         target = target or (None if len(factors) > 1 and not accumulate else whole(self._result()))
         covers = {i for f in factors for i in f.loops}
         present = [i for i in axes if i in covers]
-        if accumulate or (
-            target is not None and (present != axes or (len(factors) > 1 and not target.whole))
-        ):
+        if accumulate or (target is not None and (present != axes or (len(factors) > 1 and not target.whole))):
             self._sum_then_spread(target, axes, present, factors, scale, accumulate)
             return
         self._product(target, axes, factors, scale)
@@ -610,10 +591,7 @@ class _Job:
         axes = self._vector_loops()
         small = [i for i in self.extents if any(w.has(i) for w in d.write) and i not in axes]
         self.offsets = {i: self._size(i) for i in small}
-        if (
-            not all(n.is_Integer for n in self.offsets.values())
-            or sp.Mul(*self.offsets.values()) > MAX_OFFSETS
-        ):
+        if not all(n.is_Integer for n in self.offsets.values()) or sp.Mul(*self.offsets.values()) > MAX_OFFSETS:
             raise EmitError("a scatter over offsets of unknown number", node=self.e.name)
         reach = padding(At(0, d.write), d.shape, self.extents)
         into, shift = self._bordered_target(target, reach)
@@ -642,9 +620,7 @@ class _Job:
         for w in self.e.definition.write:
             loops = [i for i in loops_of(w, self.extents) if i not in chosen]
             if loops:
-                chosen.append(
-                    max(loops, key=lambda i: (not self._size(i).is_Integer, _estimate(self._size(i))))
-                )
+                chosen.append(max(loops, key=lambda i: (not self._size(i).is_Integer, _estimate(self._size(i)))))
         return chosen
 
     def _written(self, w: Expr, _size: Expr, axis_size: Expr) -> Cut | Expr | None:
@@ -655,9 +631,7 @@ class _Job:
         count = self._size(loops[0])
         return None if (start, step, count) == (0, 1, axis_size) else Cut(start, count, step)
 
-    def _bordered_target(
-        self, target: Array, reach: list[tuple[Expr, Expr]]
-    ) -> tuple[Array, list[tuple[Expr, Expr]]]:
+    def _bordered_target(self, target: Array, reach: list[tuple[Expr, Expr]]) -> tuple[Array, list[tuple[Expr, Expr]]]:
         """The target, or one with a border that takes what is written outside."""
         if all(pair == (0, 0) for pair in reach):
             return target, reach
@@ -669,9 +643,7 @@ class _Job:
     def _unbordered(self, target: Array, into: Array, reach: list[tuple[Expr, Expr]]) -> None:
         if into is target:
             return
-        cuts = tuple(
-            Cut(a, n) if (a, b) != (0, 0) else None for n, (a, b) in zip(target.shape, reach, strict=True)
-        )
+        cuts = tuple(Cut(a, n) if (a, b) != (0, 0) else None for n, (a, b) in zip(target.shape, reach, strict=True))
         x = sp.Symbol("a0", real=True)
         self._emit(Map(whole(target), x, {x: View(into.name, target.shape, index=cuts)}))
 

@@ -41,9 +41,7 @@ register("log", "Y[...] = log(X[...])", cases=[unary(np.log, at=[1e-300, 1, 1e30
 register("log1p", "Y[...] = log1p(X[...])", cases=[unary(np.log1p, at=[-0.5, 1e-18, 1e10], domain=POSITIVE)])
 register("expm1", "Y[...] = expm1(X[...])", cases=[unary(np.expm1, at=[-800, -1e-18, 0, 1e-18, 700])])
 register("sqrt", "Y[...] = sqrt(X[...])", cases=[unary(np.sqrt, at=[1e-300, 1, 1e300], domain=POSITIVE)])
-register(
-    "rsqrt", "Y[...] = rsqrt(X[...])", cases=[unary(lambda x: x**-0.5, at=[1e-10, 1e10], domain=POSITIVE)]
-)
+register("rsqrt", "Y[...] = rsqrt(X[...])", cases=[unary(lambda x: x**-0.5, at=[1e-10, 1e10], domain=POSITIVE)])
 register("square", "Y[...] = X[...] ** 2", cases=[unary(np.square, at=[0])])
 register("abs", "Y[...] = abs(X[...])", cases=[unary(np.abs, at=KINK)])
 register("sign", "Y[...] = sign(X[...])", cases=[unary(np.sign, at=KINK)])
@@ -92,9 +90,7 @@ register(
 register(
     "selu",
     f"Y[...] = {_SELU_SCALE}*where(X[...] > 0, X[...], {_SELU_ALPHA}*expm1(where(X[...] > 0, 0, X[...])))",
-    cases=[
-        unary(lambda x: _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, 0))), at=KINK)
-    ],
+    cases=[unary(lambda x: _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, 0))), at=KINK)],
 )
 
 

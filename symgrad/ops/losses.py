@@ -69,10 +69,7 @@ def _kl_divergence(p: Operand, q: Operand, axis: int, reduction: str) -> str:
 
 def _means(reference: Callable[..., Any], *operands: Any, **attrs: Any) -> list[Case]:
     rows = {"mean": np.mean, "sum": np.sum, "none": lambda x: x}
-    return [
-        Case(lambda *x, f=f: f(reference(*x)), operands, {**attrs, "reduction": name})
-        for name, f in rows.items()
-    ]
+    return [Case(lambda *x, f=f: f(reference(*x)), operands, {**attrs, "reduction": name}) for name, f in rows.items()]
 
 
 def _reference_huber(p: Any, t: Any, delta: float = 1.0) -> Any:

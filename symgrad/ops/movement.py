@@ -36,9 +36,7 @@ def _reshape(x: Operand, shape: Sequence[Size]) -> str:
         total, rest = sp.Mul(*x.shape), sp.Mul(*(n for n in sizes if n != -1))
         sizes[unknown[0]] = sp.cancel(total / rest) if rest != 0 else Integer(-1)
     if sp.expand(sp.Mul(*sizes) - sp.Mul(*x.shape)) != 0 or any(n.is_negative for n in sizes):
-        raise ShapeError(
-            f"X of shape {tuple(x.shape)} cannot be reshaped to {tuple(shape)}: the sizes differ"
-        )
+        raise ShapeError(f"X of shape {tuple(x.shape)} cannot be reshaped to {tuple(shape)}: the sizes differ")
     index = names("i", len(sizes))
     view = ", ".join(map(expression_text, sizes))
     return f"Y[{listed(index)}] = X.reshape({view})[{listed(index)}]"
@@ -78,9 +76,7 @@ def _squeeze(x: Operand, axis: int | Sequence[int] | None) -> str:
     places = {axis_of(a, len(x.shape)) for a in given}
     for a in places:
         if x.shape[a] != 1:
-            raise ShapeError(
-                f"axis {a} has size {x.shape[a]} and cannot be squeezed", hint="only size 1 can go"
-            )
+            raise ShapeError(f"axis {a} has size {x.shape[a]} and cannot be squeezed", hint="only size 1 can go")
     index = names("i", len(x.shape))
     read = ["0" if a in places else i for a, i in enumerate(index)]
     return f"Y[{listed([i for a, i in enumerate(index) if a not in places])}] = X[{listed(read)}]"
@@ -137,9 +133,7 @@ def _join(operands: Sequence[Operand], axis: int, stacked: bool) -> str:
     first = operands[0].shape
     for k, x in enumerate(operands):
         fits = len(x.shape) == len(first)
-        fits = fits and all(
-            a == b for d, (a, b) in enumerate(zip(x.shape, first, strict=True)) if stacked or d != axis
-        )
+        fits = fits and all(a == b for d, (a, b) in enumerate(zip(x.shape, first, strict=True)) if stacked or d != axis)
         if not fits:
             raise ShapeError(
                 f"X{k} of shape {tuple(x.shape)} does not join X0 of shape {tuple(first)} along axis {axis}"

@@ -77,7 +77,7 @@ def register(
     formula: str | Callable[..., str],
     *,
     cases: Sequence[Case],
-    operands: Sequence[str] | None | str = "",
+    operands: Sequence[str] | str | None = "",
     attributes: Mapping[str, Attribute] | None = None,
     doc: str = "",
 ) -> Op:
@@ -129,7 +129,5 @@ def listed(*index: Sequence[str]) -> str:
 def axis_of(axis: int, rank: int, what: str = "axis") -> int:
     """A non-negative axis number. Raises ShapeError if there is no such axis."""
     if not -rank <= axis < rank:
-        raise ShapeError(
-            f"{what} {axis} does not exist in {rank} dimensions", hint=f"from {-rank} to {rank - 1}"
-        )
+        raise ShapeError(f"{what} {axis} does not exist in {rank} dimensions", hint=f"from {-rank} to {rank - 1}")
     return axis % rank

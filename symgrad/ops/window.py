@@ -29,9 +29,7 @@ def _positions(n: Expr, window: Expr, stride: int) -> Expr:
     """How many windows fit."""
     count = sp.floor((n - window) / stride) + 1
     if count.is_Integer and count < 1:
-        raise ShapeError(
-            f"a window of {window} does not fit into {n}", hint="pad more, or use a smaller window"
-        )
+        raise ShapeError(f"a window of {window} does not fit into {n}", hint="pad more, or use a smaller window")
     return count
 
 
@@ -39,7 +37,7 @@ def _conv(space: int) -> Callable[..., str]:
     def formula(x: Operand, f: Operand, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> str:
         if len(x.shape) != space + 2 or len(f.shape) != space + 2:
             raise ShapeError(
-                f"conv{space}d needs X (batch, channels, {space} axes of space) and F (filters, channels, {space} axes), "
+                f"conv{space}d needs X (batch, channels and {space} more axes) and F (filters, channels and as many), "
                 f"got {tuple(x.shape)} and {tuple(f.shape)}"
             )
         _check_groups(x, f, groups)
@@ -70,9 +68,7 @@ def _check_groups(x: Operand, f: Operand, groups: int) -> None:
         )
 
 
-def _grouped(
-    x: Operand, f: Operand, groups: int, h: list[str], p: list[str], read: list[str], out: list[str]
-) -> str:
+def _grouped(x: Operand, f: Operand, groups: int, h: list[str], p: list[str], read: list[str], out: list[str]) -> str:
     """The channels split into groups by a view, and joined again."""
     split = [x.shape[0], groups, f.shape[1], *x.shape[2:]]
     filters = [groups, f.shape[0] / groups, *f.shape[1:]]
@@ -113,9 +109,7 @@ def _pool(kind: str) -> Callable[..., str]:
         count = "*".join(map(str, windows))
         return f"Y[b, c, {listed(out)}] = sum({bound}, X[b, c, {read}])/({count})"
 
-    formula.__doc__ = (
-        f"Y[b, c, h] = {'max' if kind == 'max' else 'mean'} over p of X[b, c, stride*h + p - padding]"
-    )
+    formula.__doc__ = f"Y[b, c, h] = {'max' if kind == 'max' else 'mean'} over p of X[b, c, stride*h + p - padding]"
     return formula
 
 
@@ -132,9 +126,7 @@ def _padded(x: Operand, pads: Sequence[int]) -> str:
     return f"P[b, c, {listed(sizes)}] = where({inside}, X[b, c, {listed(read)}], -inf)\n"
 
 
-def _reference_conv(
-    x: Any, f: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> Any:
+def _reference_conv(x: Any, f: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
     space = x.ndim - 2
     s, a, d = (np.broadcast_to(v, space) for v in (stride, padding, dilation))
     x = np.pad(x, [(0, 0), (0, 0), *((k, k) for k in a)])

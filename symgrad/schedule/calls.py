@@ -127,6 +127,12 @@ def _entries(index: Sequence[View | None]) -> list[Argument]:
     return [":" if entry is None else entry for entry in index]
 
 
+class _from_zero(sp.Function):  # type: ignore[misc]
+    """1 from 0 on, else 0: a Piecewise of a Piecewise is more than SymPy can take."""
+
+    is_real = True
+
+
 def spelled_out(body: Expr) -> Expr:
     """sigmoid, softplus and relu in terms of functions that NumPy has, stable for every argument.
 
@@ -135,7 +141,7 @@ def spelled_out(body: Expr) -> Expr:
 
     def logistic(x: Expr) -> Expr:
         e = sp.exp(-sp.Abs(x))
-        step = sp.Piecewise((1, x >= 0), (0, True))
+        step = _from_zero(x)
         return sp.Max(e, step, evaluate=False) / (1 + e)
 
     body = body.replace(sigmoid, logistic)
@@ -167,12 +173,7 @@ class _Body:
         result = self._value(spelled_out(s.body))
         if s.accumulate:
             return [*self.made, Call("accumulate", (result,), s.target, s.equation)]
-        if (
-            self.made
-            and isinstance(result, View)
-            and self._owns(result)
-            and self._same_form(result, s.target)
-        ):
+        if self.made and isinstance(result, View) and self._owns(result) and self._same_form(result, s.target):
             last = self.made[-1]
             self._forget(result)
             return [*self.made[:-1], replace(last, out=s.target)]
@@ -206,7 +207,8 @@ class _Body:
         if not expr.free_symbols & self.statement.reads.keys():
             return self._constant(expr)
         if isinstance(expr, sp.Add):
-            return self._sum(expr)
+            content, rest = expr.primitive()
+            return self._sum(expr) if content == 1 else self._quotient(content, [self._value(rest)], [])
         if isinstance(expr, sp.Mul):
             return self._product(expr)
         if isinstance(expr, sp.Pow) and not isinstance(expr, sp.exp):
@@ -217,6 +219,8 @@ class _Body:
             return self._chain("maximum" if isinstance(expr, sp.Max) else "minimum", expr)
         if is_condition(expr):
             return self._condition(expr)
+        if isinstance(expr, _from_zero):
+            return self._call("greater_equal", self._value(expr.args[0]), Integer(0), boolean=True)
         if isinstance(expr, sp.Heaviside):
             return self._call("heaviside", self._value(expr.args[0]), sp.Rational(1, 2))
         return self._call(_UNARY[type(expr)], self._value(expr.args[0]))
@@ -258,9 +262,7 @@ class _Body:
 
         def order(term: Expr) -> tuple[bool, bool, bool, int, object]:
             bare = (-term if term.could_extract_minus_sign() else term) in self.statement.reads
-            size = -sum(
-                n != 1 for n in self._shape(*(self.known[s] for s in term.free_symbols if s in self.known))
-            )
+            size = -sum(n != 1 for n in self._shape(*(self.known[s] for s in term.free_symbols if s in self.known)))
             return term.is_number, not bare, term.could_extract_minus_sign(), size, sp.default_sort_key(term)
 
         terms = sorted(expr.args, key=order)
@@ -286,6 +288,9 @@ class _Body:
         scale, above, below = Integer(1), [], []
         for factor in expr.args:
             base, power = factor.as_base_exp()
+            if isinstance(factor, sp.Add):  # 2*a - 2*b costs two products more than 2*(a - b)
+                content, factor = factor.primitive()
+                scale *= content
             if not factor.free_symbols & self.statement.reads.keys():
                 scale *= factor
             elif power.is_Rational and power.is_negative and not isinstance(factor, sp.exp):
@@ -298,9 +303,7 @@ class _Body:
         """scale * product(above) / product(below), the smaller shapes combined first."""
         numerator: Argument | None = None if scale in (1, -1) else scale
         denominator: Argument | None = None
-        shapes = sorted(
-            {self._shape(a) for a in (*above, *below)}, key=lambda s: (sum(n != 1 for n in s), str(s))
-        )
+        shapes = sorted({self._shape(a) for a in (*above, *below)}, key=lambda s: (sum(n != 1 for n in s), str(s)))
         for shape in shapes:
             tops = [a for a in above if self._shape(a) == shape]
             bottoms = [a for a in below if self._shape(a) == shape]
@@ -352,9 +355,7 @@ class _Body:
             for value in values[1:]:
                 result = self._call(function, result, value, boolean=True)
             return result
-        return self._call(
-            _COMPARISONS[type(expr)], self._value(expr.lhs), self._value(expr.rhs), boolean=True
-        )
+        return self._call(_COMPARISONS[type(expr)], self._value(expr.lhs), self._value(expr.rhs), boolean=True)
 
     def _piecewise(self, expr: Expr) -> Argument:
         (value, condition), *rest = expr.args

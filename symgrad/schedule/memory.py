@@ -81,9 +81,7 @@ def _taken_over(code: Code, call: Call, dying: list[str], size: Size, owner: dic
 
 def _read_once_in_place(code: Code, call: Call, argument: View) -> bool:
     """Whether every other operand of the call that shares the memory is the same whole array."""
-    others = [
-        a for a in call.arguments if isinstance(a, View) and code.root(a.array) == code.root(argument.array)
-    ]
+    others = [a for a in call.arguments if isinstance(a, View) and code.root(a.array) == code.root(argument.array)]
     return all(a == argument for a in others)
 
 

@@ -31,11 +31,7 @@ def reuse_forward_values(system: System, values: Callable[[Equation], bool] = la
 def _is_worth_reading(e: Equation) -> bool:
     d = e.definition
     return (
-        d.elementwise
-        and e.dtype == "float"
-        and bool(d.body.args)
-        and not isinstance(d.body, At)
-        and bool(e.operands)
+        d.elementwise and e.dtype == "float" and bool(d.body.args) and not isinstance(d.body, At) and bool(e.operands)
     )
 
 
@@ -68,9 +64,7 @@ def _places(e: Equation, value: Equation) -> Iterator[dict[Symbol, Expr]]:
             continue
         place = dict(zip(pattern.index, at.index, strict=True))
         bound = {i: place[i] for i in loops if i in place}
-        inside = all(
-            within(bound[i], e.definition.extents, n) for i, n in value.definition.loops if i in bound
-        )
+        inside = all(within(bound[i], e.definition.extents, n) for i, n in value.definition.loops if i in bound)
         if len(bound) == len(loops) and inside:
             yield bound
 
@@ -80,7 +74,5 @@ def _replaced(body: Expr, part: Expr, value: Expr) -> Expr:
     if not isinstance(part, Pow):
         return body.xreplace({part: value})
     base, power = part.as_base_exp()
-    change = {
-        p: value ** (p.exp / power) for p in body.atoms(Pow) if p.base == base and (p.exp / power).is_Integer
-    }
+    change = {p: value ** (p.exp / power) for p in body.atoms(Pow) if p.base == base and (p.exp / power).is_Integer}
     return body.xreplace(change)

@@ -32,11 +32,7 @@ def stabilise(system: System) -> System:
 
 
 def _stable_chain(system: System, e: Equation) -> Equation:
-    if (
-        not e.definition.elementwise
-        or e.dtype != "float"
-        or not e.definition.body.has(sp.log, exp, sp.Pow, sp.Add)
-    ):
+    if not e.definition.elementwise or e.dtype != "float" or not e.definition.body.has(sp.log, exp, sp.Pow, sp.Add):
         return e
     opened = _opened(system, e, lambda source: True)
     body = stable(opened.definition.body)
@@ -82,9 +78,7 @@ def _is_exposed(system: System, e: Equation) -> bool:
     d = e.definition
     if d.reduction != "sum" or not d.reduced or not d.gathers:
         return False
-    return any(
-        _exposes(user, e.name) for user in system if e.name in user.operands and user.definition.elementwise
-    )
+    return any(_exposes(user, e.name) for user in system if e.name in user.operands and user.definition.elementwise)
 
 
 def _exposes(user: Equation, name: str) -> bool:
@@ -111,9 +105,7 @@ def _shifted(system: System, result: System, e: Equation) -> list[Equation] | No
     sizes, outer_sizes = [n for _, n in every], [n for _, n in kept]
     remarks = {"origin": e.origin, "adjoint_of": e.adjoint_of}
     argument = equation(names[0], define(every, sizes, index, body.args[0]), opened.operands, **remarks)
-    largest = equation(
-        names[1], define(every, outer_sizes, outer, At(0, index), "max"), [names[0]], **remarks
-    )
+    largest = equation(names[1], define(every, outer_sizes, outer, At(0, index), "max"), [names[0]], **remarks)
     difference: Expr = exp(At(0, index) - At(1, outer))
     powers = equation(names[2], define(every, sizes, index, difference), names[:2], **remarks)
     total = equation(names[3], define(every, outer_sizes, outer, At(0, index)), [names[2]], **remarks)
@@ -134,9 +126,7 @@ def _cancelled(system: System, e: Equation, factored: dict[str, Equation]) -> Eq
     """e with exp(M)*R for the sum: the exponentials meet in quotients, the logarithm splits."""
     made = {*factored.values()}
     opened = _opened(system, e, lambda source: source in made or isinstance(source.definition.body, exp))
-    body = opened.definition.body.replace(
-        lambda x: isinstance(x, sp.log), lambda x: sp.expand_log(x, force=True)
-    )
+    body = opened.definition.body.replace(lambda x: isinstance(x, sp.log), lambda x: sp.expand_log(x, force=True))
     body = body.replace(lambda x: isinstance(x, sp.Mul), _one_exponential)
     return e if body.has(sp.zoo, sp.nan) else rebuilt(opened, body, Operands(opened.operands))
 

@@ -9,7 +9,7 @@ from sympy import Expr
 
 from symgrad.equations import Equation, System, equation
 from symgrad.index.bounds import within
-from symgrad.index.definition import At, define, map_accesses
+from symgrad.index.definition import At, define, map_accesses, tested
 from symgrad.index.functions import plain_conditions
 
 
@@ -38,23 +38,24 @@ def rebuilt(e: Equation, body: Expr, operands: Operands) -> Equation:
     """e with another body over `operands`."""
     d = e.definition
     definition = define(d.loops, d.shape, d.write, plain_conditions(body), d.reduction)
-    return equation(
-        e.name, definition, operands.names, dtype=e.dtype, origin=e.origin, adjoint_of=e.adjoint_of
-    )
+    return equation(e.name, definition, operands.names, dtype=e.dtype, origin=e.origin, adjoint_of=e.adjoint_of)
 
 
 def substitute(system: System, e: Equation, bodies: Mapping[str, Equation]) -> Equation:
     """e with the elements of `bodies` replaced by what they are, wherever that is the same.
 
-    It is not where the access may lie outside (there it reads 0) or goes through a view.
+    It is not where the access may lie outside (there it reads 0) or goes through a view; and SymPy cannot hold
+    a choice inside a condition.
     """
     operands = Operands(e.operands)
     extents = e.definition.extents
+    conditions = tested(e.definition.body)
 
     def element(at: At) -> Expr:
         index = [map_accesses(i, element) for i in at.index]
         source = bodies.get(e.source(at))
-        if source is None or not _replaceable(at, source, extents):
+        nested = source is not None and at in conditions and source.definition.body.has(sp.Piecewise)
+        if source is None or nested or not _replaceable(at, source, extents):
             return At(at.operand, index, at.view)
         loops = [i for i, _ in source.definition.loops]
         body = operands.adopt(source.definition.body, source.operands)
@@ -73,7 +74,7 @@ def _replaceable(at: At, source: Equation, extents: Mapping[sp.Symbol, Expr]) ->
 def _conditions(e: Equation, bodies: Mapping[str, Equation], operands: Operands) -> Expr:
     """e's body with tests of boolean tensors, `B[i] != 0`, replaced by the conditions that made them."""
     change = {}
-    for test in e.definition.body.atoms(sp.Ne):
+    for test in sorted(e.definition.body.atoms(sp.Ne), key=sp.default_sort_key):
         at, zero = test.args
         source = bodies.get(e.source(at)) if isinstance(at, At) else None
         if (

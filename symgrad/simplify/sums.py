@@ -74,9 +74,7 @@ class _Pass:
         terms = [split.term(t) for t in sp.Add.make_args(sp.expand_mul(opened.definition.body))]
         if len(split.new) > 1 or split.useless():
             return [e]
-        name = free_name(
-            e.name + "_sum", {*self.system.equations, *self.result.equations, *self.result.leaves}
-        )
+        name = free_name(e.name + "_sum", {*self.system.equations, *self.result.equations, *self.result.leaves})
         new = [Equation(name, key[0], key[1], key[2], e.origin, e.adjoint_of) for key in split.new]
         body = sp.Add(*terms).xreplace({m: split.reference(m, name) for m in split.markers})
         self.rewritten.add(e.name)

@@ -53,9 +53,7 @@ def draw(
     return values
 
 
-def _draw_leaf(
-    leaf: Leaf, shape: tuple[int, ...], random: np.random.Generator, limit: int, positive: bool
-) -> Array:
+def _draw_leaf(leaf: Leaf, shape: tuple[int, ...], random: np.random.Generator, limit: int, positive: bool) -> Array:
     if leaf.dtype == "bool":
         return random.random(shape) < 0.5
     if leaf.dtype == "int64":

@@ -102,9 +102,7 @@ class Evaluation:
         trace: the decisions taken at this point.
     """
 
-    def __init__(
-        self, system: System, values: Mapping[str, Any], target: str, number: str = "float64"
-    ) -> None:
+    def __init__(self, system: System, values: Mapping[str, Any], target: str, number: str = "float64") -> None:
         self.system, self.target, self.numbers = system, target, numbers(number)
         self.trace = Trace()
         self.values = evaluate(system, values, number, [target], self.trace)

@@ -143,9 +143,7 @@ def _cells(row: Row) -> list[str]:
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
     left = {0, 1, len(cells) - 1}
-    return [
-        c.ljust(w) if k in left else c.rjust(w) for k, (c, w) in enumerate(zip(cells, widths, strict=True))
-    ]
+    return [c.ljust(w) if k in left else c.rjust(w) for k, (c, w) in enumerate(zip(cells, widths, strict=True))]
 
 
 def verify(
@@ -201,9 +199,7 @@ def _targets(system: System, wrt: Sequence[str] | None) -> list[str]:
     return names
 
 
-def draw_point(
-    system: System, dims: Mapping[str, int] | None, seed: int, given: Mapping[str, Any]
-) -> dict[str, Array]:
+def draw_point(system: System, dims: Mapping[str, int] | None, seed: int, given: Mapping[str, Any]) -> dict[str, Array]:
     """Data at which the loss is finite: normal numbers, or positive ones where those give none.
 
     Raises VerifyError if the loss is finite at neither, or a given name is no input or parameter.
@@ -301,9 +297,7 @@ class _Sample:
         return Comparison(len(errors), worst, relative, bool(relative <= TOLERANCE[method]))
 
 
-def _sample(
-    name: str, at: Mapping[str, Evaluation], gradient: Array, entries: int | None, seed: int
-) -> _Sample:
+def _sample(name: str, at: Mapping[str, Evaluation], gradient: Array, entries: int | None, seed: int) -> _Sample:
     chosen = _entries(gradient.shape, entries, np.random.default_rng([seed, *name.encode()]))
     sample = _Sample(name, gradient, chosen)
     methods = [CENTRAL, COMPLEX, PRECISE] if "complex128" in at else [CENTRAL, PRECISE]
