@@ -26,8 +26,10 @@ def number(body: sp.Expr, values: Arrays, plan: Plan, place: dict[sp.Symbol, int
             array = values[expr.name] if expr.view is None else values[expr.name].reshape([int(s) for s in expr.view])
             index = [int(inside(e)) for e in expr.index]
             within = all(0 <= k < size for k, size in zip(index, array.shape, strict=True))
-            value = array[tuple(index)] if within else 0
-            return sp.Float(float(value), 17) if float(value) != int(value) else sp.Integer(int(value))
+            value = float(array[tuple(index)]) if within else 0.0
+            if np.isinf(value):
+                return sp.oo if value > 0 else -sp.oo
+            return sp.Float(value, 17) if value != int(value) else sp.Integer(int(value))
         if isinstance(expr, Reduction):
             return folded(expr)
         if isinstance(expr, Applied):
