@@ -14,7 +14,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import strategies
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 
 import symgrad as sg
 from symgrad.derive import derive_system
@@ -31,7 +31,7 @@ def program_of(graph: nx.MultiDiGraph, style: str, dtype: str = "float64", optim
 # random networks
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # shrinking takes minutes
 @given(strategies.networks(most=9))
 def test_fast_and_readable_programs_compute_the_reference(network: strategies.Network) -> None:
     wrt = network.parameters

@@ -132,6 +132,10 @@ class _from_zero(sp.Function):  # type: ignore[misc]
 
     is_real = True
 
+    @classmethod
+    def eval(cls, x: Expr) -> Expr | None:
+        return Integer(int(x >= 0)) if x.is_number else None
+
 
 def spelled_out(body: Expr) -> Expr:
     """sigmoid, softplus and relu in terms of functions that NumPy has, stable for every argument.
