@@ -14,6 +14,7 @@ from symgrad.expand import expand
 from symgrad.formula import Comments, Derivation
 from symgrad.optimizers import optimizer_named
 from symgrad.simplify import (
+    apply_masks_last,
     fold_constants,
     fuse_elementwise,
     reuse_forward_values,
@@ -32,7 +33,7 @@ def simplify(system: System, keep: Sequence[str] = ()) -> System:
     system = reuse_forward_values(system)
     system = fold_constants(simplify_sums(system))
     system = share_equal(system).sorted().pruned()
-    return fuse_elementwise(system, keep)
+    return apply_masks_last(fuse_elementwise(system, keep))
 
 
 def tidied(derived: System, forward: System) -> System:
@@ -70,6 +71,9 @@ def emit(
     title: str = "",
 ) -> Program:
     """The derivation as a program that needs only NumPy.
+
+    The program is derived anew from the network in its numerically stable form: what the derivation shows is the
+    same function, before log(sum(exp(x))) and its like were rewritten.
 
     Args:
         optimizer: sgd, momentum, nesterov, rmsprop, adagrad, adam or adamw.

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from symgrad import simplify
 from symgrad.ops import OPS
 from symgrad.optimizers import OPTIMIZERS
 
@@ -220,6 +221,11 @@ def test_readme_names_every_op_and_optimizer() -> None:
     operators = {"add", "subtract", "multiply", "divide", "power", "negative"}
     comparisons = {"equal", "not_equal", "greater", "greater_equal", "less", "less_equal"}
     assert {*BUILT_IN, *OPTIMIZERS} - operators - comparisons <= named
+
+
+def test_architecture_names_every_pass() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"(?m)^\| `(\w+)` \|", text)) >= set(simplify.__all__)
 
 
 # the tutorial

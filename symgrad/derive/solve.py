@@ -8,7 +8,7 @@ as 2*h + p or a data-dependent one, stays as it is: a scatter over small loops, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import sympy as sp
@@ -24,7 +24,7 @@ def solve(definition: Definition, factor: At, factor_shape: tuple[Expr, ...]) ->
 
     `factor` is the cotangent that multiplies the body. Where it lies outside its tensor the body is 0, so a
     loop that indexes it plainly may run over every solution of its equation, as long as the rest of the body
-    is finite there: the body must be polynomial in what it reads.
+    is finite there: the body must be polynomial in what it reads and in the indices.
     """
     loops, write, body = dict(definition.loops), list(definition.write), definition.body
     for axis, size in enumerate(definition.shape):
@@ -37,7 +37,7 @@ def solve(definition: Definition, factor: At, factor_shape: tuple[Expr, ...]) ->
             sign = write[axis].coeff(loop)
             solution = sp.expand(sign * (target - (write[axis] - sign * loop)))
             remaining = {i: n for i, n in loops.items() if i != loop} | {target: size}
-            vanishing = _reads_zero(loop, loops[loop], factor, factor_shape) and _polynomial(body)
+            vanishing = _reads_zero(loop, loops[loop], factor, factor_shape) and _polynomial(body, loops)
             if not vanishing and not within(solution, remaining, loops[loop]):
                 continue
             change = {loop: solution}
@@ -64,7 +64,8 @@ def _reads_zero(loop: Symbol, extent: Expr, factor: At, shape: tuple[Expr, ...])
     return any(e == loop and n == extent for e, n in zip(factor.index, shape, strict=True))
 
 
-def _polynomial(body: Expr) -> bool:
+def _polynomial(body: Expr, loops: Iterable[Symbol]) -> bool:
+    """Whether the body is finite for any finite values of what it reads, and for any index."""
     accesses = sorted(outermost(body), key=sp.default_sort_key)
     symbols = {at: sp.Dummy(f"x{k}") for k, at in enumerate(accesses)}
-    return bool(body.xreplace(symbols).is_polynomial(*symbols.values()))
+    return bool(body.xreplace(symbols).is_polynomial(*symbols.values(), *loops))

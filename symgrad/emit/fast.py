@@ -17,7 +17,6 @@ from symgrad.emit.source import (
     size_text,
     view_text,
 )
-from symgrad.emit.tables import constant_name
 from symgrad.lower.ir import Array, View
 from symgrad.names import free_name
 from symgrad.schedule import Call, flatten, plan_memory
@@ -106,7 +105,7 @@ class _Binder:
         if array.kind == "gradient":
             return f'{array.name} = grads["{self.request.gradients[array.name]}"]'
         if array.kind == "constant":
-            return f"{array.name} = {constant_name(tensor)}"
+            return f"{array.name} = {self.request.constants[tensor]}"
         if array.kind == "range":
             return f"{array.name} = np.arange({size_text(array.shape[0])})"
         return f"{array.name} = _aligned({shape_text(array.shape)}, {_DTYPES[array.dtype]})"

@@ -20,7 +20,6 @@ from symgrad.emit.source import (
     size_text,
     view_text,
 )
-from symgrad.emit.tables import constant_name
 from symgrad.lower.ir import (
     Array,
     Code,
@@ -130,7 +129,7 @@ def _binding(request: Request, array: Array, stored: Sequence[str]) -> list[str]
         source = {"input": "inputs", "parameter": "params"}[array.kind]
         return [f'{array.name} = {source}["{tensor}"]']
     if array.kind == "constant":
-        return [f"{array.name} = {constant_name(tensor)}"]
+        return [f"{array.name} = {request.constants[tensor]}"]
     if array.kind == "range":
         return [f"{array.name} = np.arange({size_text(array.shape[0])})"]
     return [f'{array.name} = values["{array.name}"]'] if array.name in stored else []
@@ -239,8 +238,8 @@ class Writer:
     def _body(self, s: Map) -> str:
         reads: dict[Symbol, str] = {symbol: self._view(view) for symbol, view in s.reads.items()}
         text = ArrayPrinter(reads)(s.body)
-        if is_mask(s.body) and self.code.arrays[s.target.array].dtype == "float":
-            text += ".astype(DTYPE)"
+        if is_mask(s.body) and self.code.arrays[s.target.array].dtype == "bool":
+            text = text.removesuffix(".astype(DTYPE)")
         for helper in ("_erfc", "_erf", "_sigmoid", "_softplus"):
             if helper + "(" in text:
                 self.helpers.add(helper)

@@ -15,6 +15,7 @@ from symgrad.equations import System, shape_attribute
 from symgrad.errors import EmitError
 from symgrad.lower import lower
 from symgrad.lower.ir import Code
+from symgrad.names import free_name
 from symgrad.optimizers import Optimizer
 
 
@@ -66,6 +67,16 @@ class Request:
             array = code.values[name]
             code.arrays[array] = replace(code.arrays[array], kind="gradient")
         return code
+
+    @cached_property
+    def constants(self) -> dict[str, str]:
+        """Constant tensor -> the module-level name of its values."""
+        names: dict[str, str] = {}
+        for leaf in self.forward.leaves.values():
+            if leaf.kind == "constant" and leaf.shape:
+                taken = {*names.values(), *self.code.arrays, *_reserved(self.forward)}
+                names[leaf.name] = free_name(f"{leaf.name.upper()}_VALUE", taken)
+        return names
 
     def tensor(self, array: str) -> str:
         """The tensor that an array holds: its own name, where the program uses another one."""
@@ -137,6 +148,7 @@ def _reserved(forward: System) -> set[str]:
         "one",
     }
     names |= {n for n in dir(np) if not n.startswith("_") and n.islower()}
+    names |= {f"{f}_reduce" for f in ("add", "multiply", "maximum", "minimum")} | {"sliding_window_view"}
     names |= {"float", "int", "tuple", "dict", "range", "slice", "max", "min", "half", "two"}
     shapes = [n for leaf in forward.leaves.values() for n in leaf.shape]
     return names | {str(s) for n in shapes for s in n.free_symbols}

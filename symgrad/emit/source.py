@@ -118,6 +118,7 @@ class ArrayPrinter(TextPrinter):
     def __init__(self, reads: Mapping[Symbol, str]) -> None:
         super().__init__(str)
         self.reads = reads
+        self.factors: set[Expr] = set()
 
     def _print(self, expr: Expr) -> tuple[str, int]:
         if not expr.free_symbols & self.reads.keys() and not expr.is_Boolean and expr.is_number:
@@ -133,12 +134,19 @@ class ArrayPrinter(TextPrinter):
         text, precedence = super()._pow(expr)
         return text.replace("sqrt(", "np.sqrt(", 1) if text.startswith("sqrt(") else text, precedence
 
+    def _mul(self, expr: Expr) -> tuple[str, int]:
+        """Beside a factor of real numbers a mask may stay a boolean."""
+        if any(f.free_symbols & self.reads.keys() and not is_mask(f) for f in expr.args):
+            self.factors.update(f for f in expr.args if is_mask(f))
+        return super()._mul(expr)
+
     def _piecewise(self, expr: Expr) -> tuple[str, int]:
         (value, condition), *rest = expr.args
         if condition == sp.true or not rest:
             return self._print(value)
         if is_mask(expr):
-            return f"({self(condition)})", PRECEDENCE["atom"]
+            text = f"({self(condition)})"
+            return text if expr in self.factors else f"{text}.astype(DTYPE)", PRECEDENCE["atom"]
         other = sp.Piecewise(*rest, evaluate=False) if len(rest) > 1 else rest[0][0]
         return f"np.where({self(condition)}, {self(value)}, {self(other)})", PRECEDENCE["atom"]
 

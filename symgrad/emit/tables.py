@@ -39,13 +39,8 @@ def table_lines(request: Request) -> list[str]:
         *_table("HYPERPARAMETERS: dict[str, float]", dict(request.optimizer.defaults)),
         f"STATE: tuple[str, ...] = {_quoted(request.optimizer.state)}",
         *_expressions([shape for _, shape in inputs.values()] + list(gradients.values())),
-        *(f"{constant_name(x.name)} = {_array(x.value, x.dtype)}" for x in leaves if x.kind == "constant" and x.shape),
+        *(f"{request.constants[x.name]} = {_array(x.value, x.dtype)}" for x in leaves if x.name in request.constants),
     ]
-
-
-def constant_name(tensor: str) -> str:
-    """The module-level name of a constant tensor."""
-    return f"{tensor.upper()}_VALUE"
 
 
 def _table(name: str, rows: Mapping[str, object]) -> list[str]:

@@ -84,6 +84,7 @@ def stable(expr: Expr) -> Expr:
         log(1 + exp(u))               -> softplus(u)
         log(sigmoid(u))               -> -softplus(-u)
         exp(u) - 1                    -> expm1(u)      (the whole sum)
+        1 - sigmoid(u)                -> sigmoid(-u)   (the whole sum)
         log(1 + u)                    -> log1p(u)      (u not a number)
     """
     return expr.replace(_is_stabilised, _stabilise) if expr.has(exp, sp.log, sigmoid) else expr
@@ -99,7 +100,7 @@ def _stabilise(expr: Expr) -> Expr:
     if isinstance(expr, sp.Mul):
         return _absorb_exponentials(expr)
     if isinstance(expr, sp.Add):
-        return _exponential_minus_one(expr)
+        return _difference_from_one(expr)
     return _logarithm(expr)
 
 
@@ -132,8 +133,10 @@ def _absorb_exponentials(expr: Expr) -> Expr:
     return sp.Mul(*factors)
 
 
-def _exponential_minus_one(expr: Expr) -> Expr:
+def _difference_from_one(expr: Expr) -> Expr:
     constant, rest = expr.as_coeff_Add()
+    if constant == 1 and isinstance(-rest, sigmoid):
+        return sigmoid(-(-rest).args[0])
     return expm1(rest.args[0]) if constant == -1 and isinstance(rest, exp) else expr
 
 

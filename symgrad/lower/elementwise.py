@@ -12,7 +12,7 @@ from symgrad.index.bounds import within
 from symgrad.index.definition import At, map_accesses, outermost
 from symgrad.lower.access import Access
 from symgrad.lower.ir import Cut, Fill, View
-from symgrad.lower.views import ZERO, loops_of
+from symgrad.lower.views import ZERO, loops_of, positive_part
 
 
 class Elementwise(Access):
@@ -89,5 +89,5 @@ class Elementwise(Access):
                     return None
                 low = sp.Max(ZERO, loops[0] - e)
                 high = sp.Min(self.size(loops[0]), sp.expand(n + loops[0] - e))
-                box[loops[0]] = (low, sp.expand(high - low))
+                box[loops[0]] = (low, positive_part(sp.expand(high - low)))
         return box

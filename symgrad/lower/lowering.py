@@ -47,3 +47,4 @@ class Job(Scatters):
         else:
             target = self.result()
             self.reduce(whole(target), axes, d.reduction, self.plain(d.body))
+            self.repeat(whole(target))

@@ -243,6 +243,14 @@ class Reductions(Elementwise):
 
     # other reductions
 
+    def repeat(self, target: View) -> None:
+        """The power that a product over loops that its body does not name comes to."""
+        d = self.e.definition
+        count = sp.Mul(*(n for i, n in d.reduced if i not in d.body.free_symbols))
+        if d.reduction == "prod" and count != 1:
+            x = sp.Symbol("a0", real=True)
+            self.emit(Map(target, x**count, {x: target}))
+
     def reduce(self, target: View, axes: list[Symbol], kind: str, at: At) -> None:
         """target <- reduction of an access over the loops that `axes` lacks."""
         loops = loops_of(at, self.extents)

@@ -36,16 +36,19 @@ class Scatters(Reductions):
 
     def scatter_add(self, target: Array) -> None:
         d = self.e.definition
-        write = [map_accesses(w, self.plain) for w in d.write]
+        reach = padding(At(0, d.write), d.shape, self.extents)
+        into, shift = self.bordered_target(target, reach)
+        write = [map_accesses(w, self.plain) + a for w, (a, _) in zip(d.write, shift, strict=True)]
         axes = [i for i, _ in d.loops if any(w.has(i) for w in write)]
-        index, axes = self.index(write, d.shape, axes)
-        unique = all(any(w == i for w in write) for i in axes)
+        index, axes = self.index(write, into.shape, axes)
+        unique = all(any(w == i for w in d.write) for i in axes)
         value: View | Expr = d.body
         if len(axes) < len(d.loops) or d.body.has(At) or loops_of(d.body, self.extents):
             made, at = self.temporary("values", axes)
             self.sum(whole(made), list(axes), d.body)
             value = self.view(at, axes)
-        self.emit(Scatter(whole(target), index, value, unique))
+        self.emit(Scatter(whole(into), index, value, unique))
+        self.unbordered(target, into, reach)
 
     def strided(self, target: Array) -> None:
         """An affine scatter: one loop of each axis is an array axis, the other ones are offsets."""
@@ -61,8 +64,7 @@ class Scatters(Reductions):
             del self.extents[i]
         outer, self.sink = self.sink, []
         cuts = tuple(
-            self.written(w + a, n, into.shape[k])
-            for k, (w, n, (a, _)) in enumerate(zip(d.write, d.shape, shift, strict=True))
+            self.written(w + a, into.shape[k]) for k, (w, (a, _)) in enumerate(zip(d.write, shift, strict=True))
         )
         view = View(into.name, tuple(self.size(i) for i in axes), index=cuts)
         if set(loops_of(d.body, self.extents)) <= set(axes):
@@ -85,7 +87,7 @@ class Scatters(Reductions):
                 chosen.append(max(loops, key=lambda i: (not self.size(i).is_Integer, estimate(self.size(i)))))
         return chosen
 
-    def written(self, w: Expr, _size: Expr, axis_size: Expr) -> Cut | Expr | None:
+    def written(self, w: Expr, axis_size: Expr) -> Cut | Expr | None:
         loops = loops_of(w, self.extents)
         if not loops:
             return sp.expand(w)

@@ -248,18 +248,31 @@ class _Body:
 
     def _call(self, function: str, *arguments: Argument, boolean: bool = False) -> View:
         s = self.statement
-        name = free_name(f"{s.target.array}_t1", self.code.arrays)
-        dtype = "bool" if boolean else self.number_type
-        made = Array(name, self._shape(*arguments), dtype, temporary=True)
-        self.code.arrays[name] = made
+        if not boolean and not (function == "multiply" and any(map(self._is_real, arguments))):
+            arguments = tuple(map(self._number, arguments))
+        made = self._temporary(self._shape(*arguments), "bool" if boolean else self.number_type)
         if boolean:
-            self.boolean.add(name)
+            self.boolean.add(made.name)
         self.made.append(Call(function, arguments, whole(made), s.equation, elementwise=True))
         return whole(made)
 
+    def _is_real(self, argument: Argument) -> bool:
+        return isinstance(argument, View) and not self._is_boolean(argument)
+
     def _number(self, argument: Argument) -> Argument:
-        """A boolean as 0 or 1: NumPy's + on booleans is `or`."""
-        return self._call("multiply", argument, Integer(1)) if self._is_boolean(argument) else argument
+        """A boolean as 0 or 1: NumPy's + on booleans is `or`, and its exp of them is in half precision."""
+        if not self._is_boolean(argument):
+            return argument
+        assert isinstance(argument, View)
+        made = self._temporary(argument.shape, self.number_type)
+        self.made.append(Call("copy", (argument,), whole(made), self.statement.equation))
+        return whole(made)
+
+    def _temporary(self, shape: tuple[Expr, ...], dtype: str) -> Array:
+        name = free_name(f"{self.statement.target.array}_t1", self.code.arrays)
+        made = Array(name, shape, dtype, temporary=True)
+        self.code.arrays[name] = made
+        return made
 
     def _sum(self, expr: Expr) -> Argument:
         """Tensors before functions of them: x - m is exact where x - (m + log s) is not."""
@@ -369,22 +382,12 @@ class _Body:
         other = rest[0][0] if rest[0][1] == sp.true else sp.Piecewise(*rest, evaluate=False)
         if other == 0 and value == 1:
             return mask
-        if other == 0 and _bounded(value):
-            return self._call("multiply", self._value(value), mask)
         return self._select(mask, self._value(value), self._value(other))
 
     def _select(self, mask: Argument, yes: Argument, no: Argument) -> View:
         """`no`, overwritten by `yes` where the mask is set."""
         s = self.statement
-        name = free_name(f"{s.target.array}_t1", self.code.arrays)
-        made = Array(name, self._shape(mask, yes, no), temporary=True)
-        self.code.arrays[name] = made
+        made = self._temporary(self._shape(mask, yes, no), self.number_type)
         self.made.append(Call("copy" if isinstance(no, View) else "fill", (no,), whole(made), s.equation))
         self.made.append(Call("copy_where", (yes, mask), whole(made), s.equation))
         return whole(made)
-
-
-def _bounded(value: Expr) -> bool:
-    """Whether a body is finite wherever what it reads is: only then may a mask be multiplied."""
-    symbols = value.free_symbols
-    return bool(value.is_polynomial(*symbols)) if symbols else bool(value.is_finite)

@@ -70,9 +70,10 @@ def _places(e: Equation, value: Equation) -> Iterator[dict[Symbol, Expr]]:
 
 
 def _replaced(body: Expr, part: Expr, value: Expr) -> Expr:
-    """`value` for `part`, and its powers for the powers of part's base."""
+    """`value` for `part`, and its powers for powers of part's base that are defined where the part is."""
     if not isinstance(part, Pow):
         return body.xreplace({part: value})
     base, power = part.as_base_exp()
-    change = {p: value ** (p.exp / power) for p in body.atoms(Pow) if p.base == base and (p.exp / power).is_Integer}
+    powers = [p for p in body.atoms(Pow) if p.base == base and p.exp.is_Rational and power.is_Rational]
+    change = {p: value ** (p.exp / power) for p in powers if (p.exp / power).is_Integer and p.exp.q == power.q}
     return body.xreplace(change)

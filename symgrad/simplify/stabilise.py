@@ -94,7 +94,8 @@ def _shifted(system: System, result: System, e: Equation) -> list[Equation] | No
     while isinstance(opened.definition.body, At) and _is_elementwise(result, opened.operands[0]):
         opened = substitute(result, opened, {k: result.equations[k] for k in opened.operands})
     body = opened.definition.body
-    if not isinstance(body, exp) or _subtracts_maximum(result, opened):
+    unnamed = any(i not in body.free_symbols for i, _ in opened.definition.reduced)
+    if not isinstance(body, exp) or unnamed or _subtracts_maximum(result, opened):
         return None
     d = opened.definition
     taken = {*system.equations, *system.leaves, *result.equations}
@@ -126,9 +127,16 @@ def _cancelled(system: System, e: Equation, factored: dict[str, Equation]) -> Eq
     """e with exp(M)*R for the sum: the exponentials meet in quotients, the logarithm splits."""
     made = {*factored.values()}
     opened = _opened(system, e, lambda source: source in made or isinstance(source.definition.body, exp))
-    body = opened.definition.body.replace(lambda x: isinstance(x, sp.log), lambda x: sp.expand_log(x, force=True))
+    body = opened.definition.body.replace(sp.log, _without_exponentials)
     body = body.replace(lambda x: isinstance(x, sp.Mul), _one_exponential)
     return e if body.has(sp.zoo, sp.nan) else rebuilt(opened, body, Operands(opened.operands))
+
+
+def _without_exponentials(argument: Expr) -> Expr:
+    """log(exp(a)*b) as a + log(b): whatever the sign of b."""
+    exponents = [f.args[0] for f in sp.Mul.make_args(argument) if isinstance(f, exp)]
+    others = [f for f in sp.Mul.make_args(argument) if not isinstance(f, exp)]
+    return sp.Add(*exponents) + sp.log(sp.Mul(*others))
 
 
 def _one_exponential(product: Expr) -> Expr:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import sympy as sp
 from sympy import Expr
@@ -52,6 +52,8 @@ def substitute(system: System, e: Equation, bodies: Mapping[str, Equation]) -> E
     conditions = tested(e.definition.body)
 
     def element(at: At) -> Expr:
+        if at.operand >= len(e.operands):  # came in with a condition, and is done
+            return at
         index = [map_accesses(i, element) for i in at.index]
         source = bodies.get(e.source(at))
         nested = source is not None and at in conditions and source.definition.body.has(sp.Piecewise)
@@ -87,11 +89,3 @@ def _conditions(e: Equation, bodies: Mapping[str, Equation], operands: Operands)
             loops = [i for i, _ in source.definition.loops]
             change[test] = condition.xreplace(dict(zip(loops, at.index, strict=True)))
     return e.definition.body.xreplace(change)
-
-
-def rewrite_all(system: System, change: Callable[[System, Equation], Equation]) -> System:
-    """The system with every equation changed in turn; `change` sees the equations before it changed already."""
-    result = system.copy()
-    for name, e in system.equations.items():
-        result.equations[name] = change(result, e)
-    return result
