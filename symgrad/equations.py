@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import networkx as nx
@@ -54,7 +55,7 @@ class Equation:
     def shape(self) -> Shape:
         return self.definition.shape
 
-    @property
+    @cached_property
     def key(self) -> tuple[Definition, tuple[str, ...], str]:
         """Equal for equations that compute the same from the same tensors, however they count their operands."""
         names = tuple(sorted(self.operands))

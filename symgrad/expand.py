@@ -69,10 +69,19 @@ class _Expansion:
         try:
             self._define(node, op, attrs, sources)
         except REFUSALS as error:
-            self.broken.add(node)
             self.faults.append(self._located(error, node, op, sources))
+            self._go_on(node, op, attrs, sources)
 
-    def _define(self, node: str, op: str, attrs: dict[str, Any], sources: list[str]) -> None:
+    def _go_on(self, node: str, op: str, attrs: dict[str, Any], sources: list[str]) -> None:
+        """Give a faulty node the shape that it was meant to have, so that later faults are found too."""
+        try:
+            self._define(node, op, attrs, sources, lenient=True)
+        except REFUSALS:
+            self.broken.add(node)
+
+    def _define(
+        self, node: str, op: str, attrs: dict[str, Any], sources: list[str], lenient: bool = False
+    ) -> None:
         if op == "define":
             text, names = attrs["formula"], define_operands(attrs)
         else:
@@ -85,7 +94,7 @@ class _Expansion:
         if op != "define":
             given = {k: v for k, v in attrs.items() if k in OPS[op].attributes}
             text = OPS[op].text(described, given)
-        self._add_parts(node, parse(text, described, self.dimensions), dict(zip(names, sources, strict=True)))
+        self._add_parts(node, parse(text, described, self.dimensions, lenient), dict(zip(names, sources, strict=True)))
 
     def _add_parts(self, node: str, parts: tuple[Part, ...], bound: dict[str, str]) -> None:
         for part in parts:
@@ -120,7 +129,7 @@ class _Expansion:
         outputs = self.graph.graph.get("outputs")
         self.system.loss = loss
         self.system.outputs = tuple(outputs) if outputs else self._default_outputs(loss)
-        gradients = self.graph.graph.get("gradients", {})
+        gradients = self.graph.graph.get("gradients") or {}
         self.system.gradients = {k: v for k, v in gradients.items() if v in self.system}
         self._check_loss(loss)
         return self.system

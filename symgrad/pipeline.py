@@ -88,6 +88,10 @@ def emit(
             raise EmitError(
                 f"unknown {what} {value!r}", hint=nearest(str(value), known) or "one of " + ", ".join(known)
             )
+    if not isinstance(derivation, Derivation):
+        raise EmitError(
+            f"a program is made from a derivation, not from {type(derivation).__name__}", hint="sg.derive(graph)"
+        )
     update = optimizer_named(optimizer)
     forward = derivation.forward
     if forward.loss is None or derivation.system.loss != forward.loss:

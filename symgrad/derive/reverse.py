@@ -23,7 +23,7 @@ from symgrad.derive.solve import solve
 from symgrad.equations import Equation, Leaf, System, equation
 from symgrad.errors import DeriveError, nearest
 from symgrad.index.definition import At, Definition, Loop, define, index_symbol, outermost
-from symgrad.names import free_name
+from symgrad.names import free_name, name_fault
 
 
 def derive_system(
@@ -45,8 +45,8 @@ def derive_system(
     target = of or system.loss
     if target is None:
         raise DeriveError("the graph names no loss", hint='pass of="NAME", or set graph.graph["loss"]')
-    if target not in system.equations:
-        raise DeriveError(f"{target!r} is not a computed tensor", hint=nearest(target, system.equations))
+    if not isinstance(target, str) or target not in system.equations:
+        raise DeriveError(f"{target!r} is not a computed tensor", hint=nearest(str(target), system.equations))
     names = _wanted(system, wrt)
     pass_ = _Reverse(system.copy(), target)
     pass_.system.gradients = {}
@@ -61,13 +61,13 @@ def _wanted(system: System, wrt: Sequence[str] | None) -> list[str]:
         if not names:
             raise DeriveError("the graph has no parameters", hint='name what to differentiate by: wrt=["x"]')
         return names
-    for name in wrt:
-        if name not in system:
-            known = nearest(name, [*system.leaves, *system.equations])
+    for name in [wrt] if isinstance(wrt, str) else wrt:
+        if not isinstance(name, str) or name not in system:
+            known = nearest(str(name), [*system.leaves, *system.equations])
             raise DeriveError(f"cannot differentiate by {name!r}: there is no such tensor", hint=known)
         if system.dtype(name) != "float":
             raise DeriveError(f"cannot differentiate by {name!r}: it holds {system.dtype(name)}")
-    return list(dict.fromkeys(wrt))
+    return [wrt] if isinstance(wrt, str) else list(dict.fromkeys(wrt))
 
 
 @dataclass
@@ -88,8 +88,8 @@ class _Reverse:
             one = define([], (), (), Integer(1))
             self.partials[self.target] = [self._add("d_" + self.target, one, (), self.target)]
             return
-        if seed in self.system:
-            raise DeriveError(f"the seed needs a new name, {seed!r} is taken")
+        if name_fault(seed) or seed in self.system:
+            raise DeriveError(f"the seed {seed!r} cannot be a name: {name_fault(seed) or 'it is taken'}")
         self.system.leaves[seed] = Leaf(seed, "input", shape)
         self.partials[self.target] = [seed]
 

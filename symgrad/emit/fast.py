@@ -8,6 +8,7 @@ from sympy import Expr
 
 from symgrad.emit.request import Request
 from symgrad.emit.source import (
+    DTYPES,
     BIND,
     INDENT,
     bound_functions,
@@ -21,7 +22,6 @@ from symgrad.lower.ir import Array, View
 from symgrad.names import free_name
 from symgrad.schedule import Call, flatten, plan_memory
 
-_DTYPES = {"float": "DTYPE", "int64": "np.int64", "bool": "np.bool_"}
 _NUMBERS = {"0": "zero", "1": "one", "0.5": "half", "2": "two"}
 
 
@@ -61,6 +61,7 @@ class _Binder:
         self.views: dict[View, str] = {}
         self.functions: set[str] = set()
         self.mentioned: set[str] = set()
+        self.taken = set(self.code.arrays)
 
     # what is bound
 
@@ -108,7 +109,7 @@ class _Binder:
             return f"{array.name} = {self.request.constants[tensor]}"
         if array.kind == "range":
             return f"{array.name} = np.arange({size_text(array.shape[0])})"
-        return f"{array.name} = _aligned({shape_text(array.shape)}, {_DTYPES[array.dtype]})"
+        return f"{array.name} = _aligned({shape_text(array.shape)}, {DTYPES[array.dtype]})"
 
     def _view(self, view: View) -> str:
         if view.windows:
@@ -156,17 +157,19 @@ class _Binder:
             return self._view(argument)
         if argument not in self.views:
             suffix = "T" if argument.order and not argument.index and not argument.reshape else "v"
-            self.views[argument] = free_name(f"{argument.array}_{suffix}", self._taken())
+            self.views[argument] = self._free(f"{argument.array}_{suffix}")
         return self.views[argument]
 
-    def _taken(self) -> set[str]:
-        return {*self.code.arrays, *self.views.values(), *self.constants.values()}
+    def _free(self, wanted: str) -> str:
+        name = free_name(wanted, self.taken)
+        self.taken.add(name)
+        return name
 
     def _constant(self, value: Expr) -> str:
         """A number as an array without axes of the right dtype, which NumPy takes faster than a float."""
         text = scalar_text(value)
         if text not in self.constants:
-            self.constants[text] = free_name(_NUMBERS.get(text, "c1"), self._taken())
+            self.constants[text] = self._free(_NUMBERS.get(text, "c1"))
         return self.constants[text]
 
     def _function(self, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sympy as sp
@@ -13,23 +13,34 @@ from symgrad.index.definition import At, outermost
 from symgrad.initialise import SCALED, normalised
 
 
-def initialiser(system: System, parameter: Leaf) -> tuple[Any, ...]:
+def initialisers(system: System) -> dict[str, tuple[Any, ...]]:
+    """Parameter -> (scheme, arguments...)."""
+    uses = system.uses()
+    users = {name: [system.equations[user] for user in dict.fromkeys(names)] for name, names in uses.items()}
+    parameters = [leaf for leaf in system.leaves.values() if leaf.kind == "parameter"]
+    return {leaf.name: _initialiser(users, leaf) for leaf in parameters}
+
+
+Users = Mapping[str, Sequence[Equation]]
+
+
+def _initialiser(users: Users, parameter: Leaf) -> tuple[Any, ...]:
     """(scheme, arguments...): as the graph says, or else by use.
 
     A factor of a contraction gets He's scheme (2015) where the following activation is zero for negative and
     the identity for large values, Glorot's (2010) otherwise; what is looked up by index gets a normal
     distribution; a term that is added starts at 0, an elementwise factor at 1.
     """
-    fans = _fans(system, parameter.name)
+    mine = users[parameter.name]
+    fans = _fans(mine, parameter.name)
     if parameter.init is not None:
         scheme, *arguments = normalised(parameter.init)
         return (scheme, *(fans or _plain_fans(parameter))) if scheme in SCALED else (scheme, *arguments)
-    users = [e for e in system if parameter.name in e.operands]
     if fans:
-        return ("he_normal" if any(_rectified(system, e) for e in users) else "glorot_uniform", *fans)
-    if any(_is_lookup(e, parameter.name) for e in users):
+        return ("he_normal" if any(_rectified(users, e) for e in mine) else "glorot_uniform", *fans)
+    if any(_is_lookup(e, parameter.name) for e in mine):
         return ("normal", 1 / int(parameter.shape[-1]) ** 0.5)
-    return _by_derivative(users, parameter.name)
+    return _by_derivative(mine, parameter.name)
 
 
 def _accesses(e: Equation, name: str) -> list[At]:
@@ -41,9 +52,9 @@ def _plain_fans(parameter: Leaf) -> tuple[int, int]:
     return sizes[0], sizes[-1]
 
 
-def _fans(system: System, name: str) -> tuple[int, int] | None:
+def _fans(users: Sequence[Equation], name: str) -> tuple[int, int] | None:
     """(inputs per output, outputs per input) of the first contraction that reads the parameter."""
-    for e in system:
+    for e in users:
         d = e.definition
         for at in _accesses(e, name):
             others = [other for other in d.accesses if other != at]
@@ -67,14 +78,16 @@ def _is_lookup(e: Equation, name: str) -> bool:
     return any(index.has(At) for at in _accesses(e, name) for index in at.index)
 
 
-def _rectified(system: System, e: Equation) -> bool:
+def _rectified(users: Users, e: Equation) -> bool:
     """Whether the first nonlinear elementwise equation after e is rectifying."""
     for _ in range(8):
-        users = [u for u in system if e.name in u.operands and u.definition.elementwise]
-        if not users:
+        following = [u for u in users[e.name] if u.definition.elementwise]
+        if not following:
             return False
-        e_next = users[0]
-        access = next(at for at in e_next.definition.accesses if e_next.source(at) == e.name)
+        e_next = following[0]
+        access = next((at for at in e_next.definition.accesses if e_next.source(at) == e.name), None)
+        if access is None:
+            return False
         if not _is_linear(e_next.definition.body, access):
             return _is_rectifier(e_next.definition.body, access)
         e = e_next
@@ -94,7 +107,7 @@ def _is_rectifier(body: Expr, access: At) -> bool:
     return bool(low.is_real and high.is_real and abs(low) <= 1 and 5 < high < 20)
 
 
-def _by_derivative(users: list[Equation], name: str) -> tuple[Any, ...]:
+def _by_derivative(users: Sequence[Equation], name: str) -> tuple[Any, ...]:
     for e in users:
         for at in _accesses(e, name):
             x = sp.Dummy("x", real=True)

@@ -10,6 +10,7 @@ from sympy import Symbol
 from symgrad.emit.request import Request
 from symgrad.emit.source import (
     BIND,
+    DTYPES,
     INDENT,
     ArrayPrinter,
     cut_text,
@@ -107,7 +108,7 @@ def _handed_on(
 def _bindings(request: Request, here: Sequence[Statement], stored: Sequence[str], body: list[str]) -> list[str]:
     """The lines that give a stage's tensors their names."""
     text = "\n".join(body)
-    lines = [f'{n} = dims["{n}"]' for n in request.dimensions if mentions(text, n)]
+    lines: list[str] = []
     read = {v.array for s in flattened(here) for v in views_read(s)}
     for array in request.code.arrays.values():
         if (
@@ -116,7 +117,8 @@ def _bindings(request: Request, here: Sequence[Statement], stored: Sequence[str]
             or _is_result(request, array, text)
         ):
             lines += _binding(request, array, stored)
-    return lines
+    text = "\n".join([*lines, *body])
+    return [*(f'{n} = dims["{n}"]' for n in request.dimensions if mentions(text, n)), *lines]
 
 
 def _is_result(request: Request, array: Array, text: str) -> bool:
@@ -149,6 +151,10 @@ class Writer:
         for statement in self.code.statements:
             for view in views_read(statement):
                 self.counts[view.array] = self.counts.get(view.array, 0) + 1
+        self.aliases: dict[str, list[tuple[str, View]]] = {}
+        for array in self.code.arrays.values():
+            if array.alias is not None:
+                self.aliases.setdefault(array.alias.array, []).append((array.name, array.alias))
 
     def lines(self, statements: Sequence[Statement], keep: set[str]) -> list[str]:
         """The statements' lines; arrays in `keep` get a line of their own."""
@@ -175,11 +181,7 @@ class Writer:
         """Views that are named as soon as what they view is there."""
         if isinstance(s, For) or not isinstance(s, Contract):
             return []
-        return [
-            f"{a.name} = {self._view(a.alias)}"
-            for a in self.code.arrays.values()
-            if a.alias is not None and a.alias.array == s.target.array
-        ]
+        return [f"{name} = {self._view(view)}" for name, view in self.aliases.get(s.target.array, ())]
 
     def _view(self, view: View) -> str:
         if view.whole and view.array in self.inlined:
@@ -251,9 +253,9 @@ class Writer:
         if s.target.whole and not s.accumulate:
             if not covered or not s.reads:
                 return (
-                    f"np.full({shape_text(array.shape)}, {text}, DTYPE)"
+                    f"np.full({shape_text(array.shape)}, {text}, {DTYPES[array.dtype]})"
                     if not s.reads
-                    else (f"np.broadcast_to({text}, {shape_text(array.shape)})")
+                    else (f"np.broadcast_to({text}, {shape_text(array.shape)}).copy()")
                 )
             if max(len(v.shape) for v in s.reads.values()) < len(array.shape):
                 return f"({text}).reshape{shape_text(array.shape)}"

@@ -112,6 +112,10 @@ def check_request(request: Request) -> None:
                 op="parameter",
                 hint="a program needs the sizes of its parameters; give integers",
             )
+    for name in request.dimensions:
+        if name in program_names():
+            hint = "give the dimension another name"
+            raise EmitError(f"the dimension {name!r} has a name that the program needs for itself", hint=hint)
     told = {str(n) for leaf in leaves if leaf.kind == "input" for n in leaf.shape if n.is_Symbol}
     for name in request.dimensions:
         if name not in told:
@@ -133,6 +137,12 @@ def in_order(system: System, loss: str) -> System:
 
 def _reserved(forward: System) -> set[str]:
     """Names that tensors must not take in the program."""
+    shapes = [n for leaf in forward.leaves.values() for n in leaf.shape]
+    return program_names() | {str(s) for n in shapes for s in n.free_symbols}
+
+
+def program_names() -> set[str]:
+    """The names of an emitted file's fixed part, and of the functions that it calls."""
     names = {n for n in vars(runtime) if n != "__builtins__"} | set(vars(special)) | set(keyword.kwlist)
     names |= {
         "np",
@@ -150,5 +160,4 @@ def _reserved(forward: System) -> set[str]:
     names |= {n for n in dir(np) if not n.startswith("_") and n.islower()}
     names |= {f"{f}_reduce" for f in ("add", "multiply", "maximum", "minimum")} | {"sliding_window_view"}
     names |= {"float", "int", "tuple", "dict", "range", "slice", "max", "min", "half", "two"}
-    shapes = [n for leaf in forward.leaves.values() for n in leaf.shape]
-    return names | {str(s) for n in shapes for s in n.free_symbols}
+    return names

@@ -12,6 +12,7 @@ from symgrad.index.text import PRECEDENCE, TextPrinter
 from symgrad.lower.ir import Cut, View
 
 INDENT = "    "
+DTYPES = {"float": "DTYPE", "int64": "np.int64", "bool": "np.bool_"}
 BIND = (
     "def _bind(\n    params: Arrays, grads: Arrays, dims: dict[str, int]\n"
     ") -> tuple[Callable[[Arrays], tuple[Array, ...]], Callable[[Arrays], float], Callable[[Arrays], None]]:"
@@ -179,7 +180,9 @@ def cut_text(cut: Cut | Expr | None) -> str:
     beyond = 1 if cut.step > 0 else -1
     stop = sp.expand(cut.start + cut.step * (cut.count - 1) + beyond)
     first = "" if cut.start == 0 else size_text(cut.start)
-    last = "" if cut.step < 0 and stop == -1 else size_text(stop)
+    last = size_text(stop)
+    if cut.step < 0:  # to Python a stop of -1 is the last element
+        last = "" if stop == -1 else last if stop.is_nonnegative else f"({last} if {last} >= 0 else None)"
     return f"{first}:{last}" + (f":{cut.step}" if cut.step != 1 else "")
 
 

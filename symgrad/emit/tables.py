@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import sympy as sp
 from sympy import Expr
 
-from symgrad.emit.initial import initialiser
+from symgrad.emit.initial import initialisers
 from symgrad.emit.request import Request
-from symgrad.emit.source import INDENT, size_text
+from symgrad.emit.source import DTYPES, INDENT, size_text
 from symgrad.equations import System, shape_attribute
 from symgrad.index.definition import At
 from symgrad.index.parser import parse_dimension
@@ -23,7 +23,7 @@ def table_lines(request: Request) -> list[str]:
     leaves = forward.leaves.values()
     inputs = {x.name: (x.dtype, shape_attribute(x.shape)) for x in leaves if x.kind == "input"}
     parameters = {x.name: shape_attribute(x.shape) for x in leaves if x.kind == "parameter"}
-    starts = {x.name: initialiser(forward, x) for x in leaves if x.kind == "parameter"}
+    starts = initialisers(forward)
     gradients = {name: shape_attribute(system.shape(name)) for name in system.gradients}
     needed = system.needed_for(system.outputs)
     return [
@@ -56,8 +56,7 @@ def _quoted(value: object) -> str:
 
 
 def _array(value: object, dtype: str) -> str:
-    kind = {"float": "DTYPE", "int64": "np.int64", "bool": "np.bool_"}[dtype]
-    return f"np.array({value!r}, {kind})"
+    return f"np.array({value!r}, {DTYPES[dtype]})"
 
 
 def _expressions(shapes: list[Shape]) -> list[str]:
@@ -75,13 +74,17 @@ def _over_dims(size: Expr) -> str:
 def index_ranges(system: System) -> dict[str, tuple[int, int]]:
     """The integers that an input may hold, where it indexes axes of known size."""
     found: dict[str, tuple[int, int]] = {}
-    for e in system:
+    for e in reversed(list(system.equations.values())):
+        body = e.definition.body
+        if isinstance(body, At) and e.name in found:  # a part of it is moved, and may hold no more
+            found[e.source(body)] = min(found[e.name], found.get(e.source(body), found[e.name]))
         for at in e.definition.body.atoms(At).union(*(w.atoms(At) for w in e.definition.write)):
             for index, size in zip(at.index, at.sizes(system.shape(e.source(at))), strict=True):
-                if isinstance(index, At) and size.is_Integer and e.source(index) in system.leaves:
+                if isinstance(index, At) and size.is_Integer:
                     name = e.source(index)
                     found[name] = (0, min(int(size), found.get(name, (0, int(size)))[1]))
-    return {name: bounds for name, bounds in sorted(found.items()) if system.leaves[name].kind == "input"}
+    inputs = {leaf.name for leaf in system.leaves.values() if leaf.kind == "input"}
+    return {name: bounds for name, bounds in sorted(found.items()) if name in inputs}
 
 
 def batch_dimension(system: System) -> str | None:

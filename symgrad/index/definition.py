@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import sympy as sp
 from sympy import Expr, Integer, Symbol
@@ -195,6 +195,12 @@ def map_accesses(expr: Expr, change: Callable[[At], Expr]) -> Expr:
 
 def renumber(definition: Definition, numbers: Mapping[int, int]) -> Definition:
     """The same definition with operand k called numbers[k]."""
+    return _renumbered(definition, tuple(sorted(numbers.items())))
+
+
+@lru_cache(maxsize=4096)
+def _renumbered(definition: Definition, pairs: tuple[tuple[int, int], ...]) -> Definition:
+    numbers = dict(pairs)
 
     def change(expr: Expr) -> Expr:
         def one(at: At) -> At:

@@ -86,12 +86,14 @@ def stable(expr: Expr) -> Expr:
         exp(u) - 1                    -> expm1(u)      (the whole sum)
         1 - sigmoid(u)                -> sigmoid(-u)   (the whole sum)
         log(1 + u)                    -> log1p(u)      (u not a number)
+        log1p(exp(u))                 -> softplus(u)
+        log(exp(u) * c)               -> u + log(c)
     """
     return expr.replace(_is_stabilised, _stabilise) if expr.has(exp, sp.log, sigmoid) else expr
 
 
 def _is_stabilised(expr: Expr) -> bool:
-    return isinstance(expr, sp.Pow | sp.Mul | sp.log | sp.Add)
+    return isinstance(expr, sp.Pow | sp.Mul | sp.log | sp.Add | log1p)
 
 
 def _stabilise(expr: Expr) -> Expr:
@@ -142,6 +144,12 @@ def _difference_from_one(expr: Expr) -> Expr:
 
 def _logarithm(expr: Expr) -> Expr:
     (argument,) = expr.args
+    if isinstance(expr, log1p):
+        return softplus(argument.args[0]) if isinstance(argument, exp) else expr
+    exponents = [f.args[0] for f in sp.Mul.make_args(argument) if isinstance(f, exp)]
+    if exponents:
+        others = [f for f in sp.Mul.make_args(argument) if not isinstance(f, exp)]
+        return sp.Add(*exponents) + sp.log(sp.Mul(*others))
     u = _one_plus_exp(argument)
     if u is not None:
         return softplus(u)

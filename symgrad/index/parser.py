@@ -100,10 +100,13 @@ def operand_names(text: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
-def parse(text: str, operands: tuple[Operand, ...], dimensions: frozenset[str] = frozenset()) -> tuple[Part, ...]:
+def parse(
+    text: str, operands: tuple[Operand, ...], dimensions: frozenset[str] = frozenset(), lenient: bool = False
+) -> tuple[Part, ...]:
     """The equations of a formula text over `operands`, in order.
 
-    The body may name the operands' dimensions as numbers, and those in `dimensions`.
+    The body may name the operands' dimensions as numbers, and those in `dimensions`. Where `lenient`, sizes that
+    clash are let pass and the first one taken: the shapes are what they would be without the fault.
 
     A reduction inside an expression becomes an equation of its own, so every definition is one reduction of
     a body without reductions, and the body of max, min and prod is a plain access.
@@ -115,7 +118,7 @@ def parse(text: str, operands: tuple[Operand, ...], dimensions: frozenset[str] =
     known = {operand.name: operand for operand in operands}
     parts: list[Part] = []
     for statement in _statements(text):
-        new = _Equation(statement, text, dict(known), dimensions).parts()
+        new = _Equation(statement, text, dict(known), dimensions, lenient).parts()
         for part in new:
             known[part.target] = Operand(part.target, part.definition.shape)
         parts += new
@@ -553,9 +556,14 @@ class _Equation:
     """One statement on its way to definitions."""
 
     def __init__(
-        self, statement: ast.Assign, text: str, operands: dict[str, Operand], dimensions: frozenset[str]
+        self,
+        statement: ast.Assign,
+        text: str,
+        operands: dict[str, Operand],
+        dimensions: frozenset[str],
+        lenient: bool,
     ) -> None:
-        self.text, self.operands = text, operands
+        self.text, self.operands, self.lenient = text, operands, lenient
         self.statement = statement
         self.target, self.axes = _split(statement, text)
         self.reader = _Reader(text, operands, {}, dimensions)
@@ -596,7 +604,7 @@ class _Equation:
         if not (axes and isinstance(axes[0], ast.Constant) and axes[0].value is Ellipsis):
             return
         shapes = [self._leading_shape(node) for node in ast.walk(self.statement.value) if _has_ellipsis(node)]
-        shape = broadcast_shapes([s for s in shapes if s is not None])
+        shape = broadcast_shapes([s for s in shapes if s is not None], self.lenient)
         names = tuple(index_symbol(f"b{k}_") for k in range(len(shape)))
         self.reader.loops.update({str(i): n for i, n in zip(names, shape, strict=True)})
         self.reader.leading = names
@@ -669,7 +677,7 @@ class _Equation:
                     continue
                 shape = _shape(at.sizes(shapes[at.operand]))
                 where = f"{names[at.operand]} has shape {shape}, {name} = {n} on axis {axis}"
-                if name in told and told[name][0] != n:
+                if name in told and told[name][0] != n and not self.lenient:
                     raise ShapeError(
                         f"index {name} differs between operands", details=[told[name][1], where], hint=None
                     )
@@ -793,17 +801,18 @@ def _functions_hint() -> str:
     return "functions: " + ", ".join(sorted(FUNCTIONS)) + "; reductions: " + ", ".join(REDUCTIONS)
 
 
-def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
+def broadcast_shapes(shapes: Sequence[Shape], lenient: bool = False) -> Shape:
     """The shape that NumPy broadcasting gives; a named size fits itself and 1 only. Raises ShapeError."""
     rank = max(map(len, shapes), default=0)
     result = [Integer(1)] * rank
     for shape in shapes:
         for axis, n in enumerate(shape, rank - len(shape)):
-            if n != 1 and result[axis] not in (1, n):
+            clash = n != 1 and result[axis] not in (1, n)
+            if clash and not lenient:
                 listed = " and ".join(map(_shape, shapes))
                 raise ShapeError(
                     f"shapes {listed} do not broadcast: {result[axis]} against {n} on axis {axis - rank}",
                     hint="sizes on an axis must be equal, or 1",
                 )
-            result[axis] = n if n != 1 else result[axis]
+            result[axis] = n if n != 1 and not clash else result[axis]
     return tuple(result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import sympy as sp
@@ -21,6 +21,7 @@ class Lowering:
     def __init__(self, system: System, reserved: set[str]) -> None:
         self.system, self.reserved = system, reserved
         self.code = Code()
+        self.taken = set(reserved)
         self.gradients = {e: wrt for wrt, e in system.gradients.items()}
         self.ranges: dict[Expr, Array] = {}
 
@@ -31,8 +32,9 @@ class Lowering:
         self.code.values[name] = array.name
 
     def name(self, wanted: str) -> str:
-        taken: Container[str] = {*self.code.arrays, *self.reserved}
-        return free_name(wanted if wanted not in self.reserved else wanted + "_", taken)
+        name = free_name(wanted if wanted not in self.reserved else wanted + "_", self.taken)
+        self.taken.add(name)
+        return name
 
     def array(self, wanted: str, shape: Sequence[Expr], dtype: str = "float", alias: View | None = None) -> Array:
         made = Array(self.name(wanted), tuple(shape), dtype, alias=alias)

@@ -67,7 +67,7 @@ class Scatters(Reductions):
             self.written(w + a, into.shape[k]) for k, (w, (a, _)) in enumerate(zip(d.write, shift, strict=True))
         )
         view = View(into.name, tuple(self.size(i) for i in axes), index=cuts)
-        if set(loops_of(d.body, self.extents)) <= set(axes):
+        if set(self.extents) <= set(axes):
             self.elementwise(view, axes, d.body, accumulate=bool(small))
         else:
             self.sum(view, axes, d.body, accumulate=bool(small))

@@ -78,12 +78,13 @@ def _window(
     e: Expr, loops: list[Symbol], extents: Mapping[Symbol, Expr]
 ) -> tuple[Symbol, Symbol, Expr, Cut | None, Cut | None] | None:
     """(position loop, offset loop, window size, cut of the positions, cut of the window)."""
-    inner, outer = sorted(
-        loops, key=lambda i: (not extents[i].is_Integer, extents[i].is_Integer and extents[i], str(i))
-    )
-    gap, stride = e.coeff(inner), e.coeff(outer)
-    if not stride.is_positive:
+    by_extent = sorted(loops, key=lambda i: (not extents[i].is_Integer, extents[i].is_Integer and extents[i], str(i)))
+    forward = [i for i in by_extent if e.coeff(i).is_positive]
+    if not forward:
         return None
+    outer = forward[-1]  # the positions; the offsets may run backwards
+    (inner,) = (i for i in loops if i != outer)
+    gap, stride = e.coeff(inner), e.coeff(outer)
     last = extents[inner] - 1
     start = sp.expand(e.xreplace({inner: ZERO if gap.is_positive else last, outer: ZERO}))
     size = abs(gap) * last + 1

@@ -170,7 +170,6 @@ class _Body:
         self.known: dict[Expr, Argument] = dict(statement.reads)
         target = code.arrays[statement.target.array]
         self.number_type = "int64" if target.dtype == "int64" else "float"
-        self.boolean: set[str] = {a.name for a in code.arrays.values() if a.dtype == "bool"}
 
     def calls(self) -> list[Call]:
         s = self.statement
@@ -244,15 +243,13 @@ class _Body:
         return tuple(shape)
 
     def _is_boolean(self, argument: Argument) -> bool:
-        return isinstance(argument, View) and argument.array in self.boolean
+        return isinstance(argument, View) and self.code.arrays[argument.array].dtype == "bool"
 
     def _call(self, function: str, *arguments: Argument, boolean: bool = False) -> View:
         s = self.statement
         if not boolean and not (function == "multiply" and any(map(self._is_real, arguments))):
             arguments = tuple(map(self._number, arguments))
         made = self._temporary(self._shape(*arguments), "bool" if boolean else self.number_type)
-        if boolean:
-            self.boolean.add(made.name)
         self.made.append(Call(function, arguments, whole(made), s.equation, elementwise=True))
         return whole(made)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sympy import Expr, Integer
+from sympy import Expr, Integer, Mul
 
 from symgrad.equations import Equation, System
 from symgrad.index.definition import At, Definition, define, index_symbol
@@ -21,7 +21,7 @@ def fold_constants(system: System, keep: Collection[str] = ()) -> System:
     for name, e in system.equations.items():
         if name in keep:
             continue
-        changed = _without_zero_sum(substitute(result, e, trivial))
+        changed = _without_reduction(substitute(result, e, trivial))
         result.equations[name] = changed
         if is_constant(changed.definition) or is_copy(changed):
             trivial[name] = changed
@@ -50,15 +50,26 @@ def _plain(d: Definition, body: At) -> bool:
     return len(set(loops)) == len(loops) and set(loops) <= {i for i, _ in d.loops}
 
 
+def _without_reduction(e: Equation) -> Equation:
+    """A reduction of one number, many times, as the number that this is."""
+    d = e.definition
+    indices = d.extents.keys() & d.body.free_symbols
+    if d.elementwise or not d.gathers or d.body.has(At) or indices:
+        return _without_zero_sum(e)
+    count = Mul(*(n for _, n in d.reduced))
+    value = {"sum": d.body * count, "prod": d.body**count}.get(d.reduction, d.body)
+    return Equation(e.name, _filled(d.shape, value), (), e.dtype, e.origin, e.adjoint_of)
+
+
 def _without_zero_sum(e: Equation) -> Equation:
-    """A sum of zeros as the constant 0."""
+    """A sum of zeros, wherever it is written, as the constant 0."""
     d = e.definition
     if d.body != 0 or d.reduction != "sum" or d.elementwise:
         return e
-    return Equation(e.name, zero(d.shape), (), e.dtype, e.origin, e.adjoint_of)
+    return Equation(e.name, _filled(d.shape, Integer(0)), (), e.dtype, e.origin, e.adjoint_of)
 
 
-def zero(shape: tuple[Expr, ...]) -> Definition:
-    """The definition of a tensor of zeros."""
+def _filled(shape: tuple[Expr, ...], value: Expr) -> Definition:
+    """The definition of a tensor that is the same number everywhere."""
     index = [index_symbol(f"i{k}") for k, _ in enumerate(shape)]
-    return define(list(zip(index, shape, strict=True)), shape, index, Integer(0))
+    return define(list(zip(index, shape, strict=True)), shape, index, value)

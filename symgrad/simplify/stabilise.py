@@ -8,14 +8,14 @@ Two rules, each an identity over the reals:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import sympy as sp
 from sympy import Expr, exp
 
 from symgrad.equations import Equation, System, equation
 from symgrad.index.definition import At, define
-from symgrad.index.functions import stable
+from symgrad.index.functions import log1p, stable
 from symgrad.names import free_name
 from symgrad.simplify.substitute import Operands, rebuilt, substitute
 
@@ -32,7 +32,11 @@ def stabilise(system: System) -> System:
 
 
 def _stable_chain(system: System, e: Equation) -> Equation:
-    if not e.definition.elementwise or e.dtype != "float" or not e.definition.body.has(sp.log, exp, sp.Pow, sp.Add):
+    if (
+        not e.definition.elementwise
+        or e.dtype != "float"
+        or not e.definition.body.has(sp.log, log1p, exp, sp.Pow, sp.Add)
+    ):
         return e
     opened = _opened(system, e, lambda source: True)
     body = stable(opened.definition.body)
@@ -60,41 +64,48 @@ def _with_shifted_sums(system: System) -> System:
     result = system.copy()
     result.equations = {}
     factored: dict[str, Equation] = {}
+    uses = system.uses()
     for e in system:
-        made = _shifted(system, result, e) if _is_exposed(system, e) else None
+        made = _shifted(system, result, e) if _is_exposed(system, e, uses) else None
         if made:
             for part in made:
                 result.add(part)
             factored[e.name] = made[-1]
         elif factored and e.definition.elementwise and set(e.operands) & factored.keys():
-            result.add(_cancelled(result, e, factored))
+            changed = result.add(_cancelled(result, e, factored))
+            if any(isinstance(f, exp) for f in sp.Mul.make_args(changed.definition.body)):
+                factored[e.name] = changed
         else:
             result.add(e)
     return result
 
 
-def _is_exposed(system: System, e: Equation) -> bool:
+def _is_exposed(system: System, e: Equation, uses: Mapping[str, Sequence[str]]) -> bool:
     """Whether e is a sum that some elementwise equation takes the logarithm of or divides by."""
     d = e.definition
     if d.reduction != "sum" or not d.reduced or not d.gathers:
         return False
-    return any(_exposes(user, e.name) for user in system if e.name in user.operands and user.definition.elementwise)
+    level = [system.equations[name] for name in uses[e.name]]
+    while level:  # down the elementwise equations that read it
+        level = [user for user in level if user.definition.elementwise]
+        if any(user.definition.body.has(sp.log) or _divides(user) for user in level):
+            return True
+        level = [system.equations[name] for user in level for name in uses[user.name]]
+    return False
 
 
-def _exposes(user: Equation, name: str) -> bool:
-    body = user.definition.body
-    logs = [p.args[0] for p in body.atoms(sp.log)]
-    quotients = [p.base for p in body.atoms(sp.Pow) if p.exp.is_negative]
-    return any(user.source(at) == name for part in (*logs, *quotients) for at in part.atoms(At))
+def _divides(user: Equation) -> bool:
+    return any(p.exp.is_negative for p in user.definition.body.atoms(sp.Pow))
 
 
 def _shifted(system: System, result: System, e: Equation) -> list[Equation] | None:
     """M, the shifted exponentials, their sum, and e as exp(M) times it; None if e is no bare sum of exponentials."""
     opened = e
-    while isinstance(opened.definition.body, At) and _is_elementwise(result, opened.operands[0]):
+    while isinstance(opened.definition.body.as_coeff_Mul()[1], At) and _is_elementwise(result, opened.operands[0]):
         opened = substitute(result, opened, {k: result.equations[k] for k in opened.operands})
     body = opened.definition.body
     unnamed = any(i not in body.free_symbols for i, _ in opened.definition.reduced)
+    scale, body = body.as_coeff_Mul()
     if not isinstance(body, exp) or unnamed or _subtracts_maximum(result, opened):
         return None
     d = opened.definition
@@ -111,14 +122,14 @@ def _shifted(system: System, result: System, e: Equation) -> list[Equation] | No
     powers = equation(names[2], define(every, sizes, index, difference), names[:2], **remarks)
     total = equation(names[3], define(every, outer_sizes, outer, At(0, index)), [names[2]], **remarks)
     output = [loop for loop in d.loops if loop[0] in d.write]
-    product = exp(At(0, outer)) * At(1, outer)
+    product = scale * exp(At(0, outer)) * At(1, outer)
     whole = equation(e.name, define(output, d.shape, d.write, product), [names[1], names[3]], **remarks)
     return [argument, largest, powers, total, whole]
 
 
 def _subtracts_maximum(system: System, e: Equation) -> bool:
     """Whether e's exponent is a difference from a maximum already."""
-    terms = sp.Add.make_args(e.definition.body.args[0])
+    terms = sp.Add.make_args(e.definition.body.as_coeff_Mul()[1].args[0])
     sources = (system.equations.get(e.source(-t)) for t in terms if isinstance(-t, At))
     return any(s is not None and s.definition.reduction == "max" for s in sources)
 
@@ -127,16 +138,8 @@ def _cancelled(system: System, e: Equation, factored: dict[str, Equation]) -> Eq
     """e with exp(M)*R for the sum: the exponentials meet in quotients, the logarithm splits."""
     made = {*factored.values()}
     opened = _opened(system, e, lambda source: source in made or isinstance(source.definition.body, exp))
-    body = opened.definition.body.replace(sp.log, _without_exponentials)
-    body = body.replace(lambda x: isinstance(x, sp.Mul), _one_exponential)
+    body = stable(opened.definition.body).replace(lambda x: isinstance(x, sp.Mul), _one_exponential)
     return e if body.has(sp.zoo, sp.nan) else rebuilt(opened, body, Operands(opened.operands))
-
-
-def _without_exponentials(argument: Expr) -> Expr:
-    """log(exp(a)*b) as a + log(b): whatever the sign of b."""
-    exponents = [f.args[0] for f in sp.Mul.make_args(argument) if isinstance(f, exp)]
-    others = [f for f in sp.Mul.make_args(argument) if not isinstance(f, exp)]
-    return sp.Add(*exponents) + sp.log(sp.Mul(*others))
 
 
 def _one_exponential(product: Expr) -> Expr:

@@ -83,6 +83,7 @@ def _conditions(e: Equation, bodies: Mapping[str, Equation], operands: Operands)
             zero == 0
             and source is not None
             and source.dtype == "bool"
+            and isinstance(source.definition.body, sp.Piecewise)
             and _replaceable(at, source, e.definition.extents)
         ):
             condition = operands.adopt(source.definition.body.args[0][1], source.operands)

@@ -48,6 +48,8 @@ class _Pass:
         self.result.equations = {}
         self.known: dict[Key, tuple[str, Expr]] = {}
         self.rewritten: set[str] = set()
+        self.sums_over: dict[str, list[frozenset[str]]] = {}  # first operand -> operands of the sums
+        self.taken = {*system.leaves, *system.equations}
 
     def run(self) -> System:
         for e in self.system:
@@ -56,6 +58,8 @@ class _Pass:
                 if _is_sum(made):
                     key, scale = _without_scale(made)
                     self.known.setdefault(key, (made.name, scale))
+                    for first in key[1][:1]:
+                        self.sums_over.setdefault(first, []).append(frozenset(key[1]))
         return self.result
 
     def _made(self, e: Equation) -> list[Equation]:
@@ -74,7 +78,8 @@ class _Pass:
         terms = [split.term(t) for t in sp.Add.make_args(sp.expand_mul(opened.definition.body))]
         if len(split.new) > 1 or split.useless():
             return [e]
-        name = free_name(e.name + "_sum", {*self.system.equations, *self.result.equations, *self.result.leaves})
+        name = free_name(e.name + "_sum", self.taken)
+        self.taken.add(name)
         new = [Equation(name, key[0], key[1], key[2], e.origin, e.adjoint_of) for key in split.new]
         body = sp.Add(*terms).xreplace({m: split.reference(m, name) for m in split.markers})
         self.rewritten.add(e.name)
@@ -98,7 +103,8 @@ class _Pass:
         """Whether something does not depend on a bound loop, or a sum over what e reads is known."""
         bound = {i for i, _ in e.definition.reduced}
         invariant = any(not bound <= at.free_symbols for at in e.definition.accesses)
-        return invariant or any(set(names) <= set(e.operands) for _, names, _ in self.known)
+        operands = set(e.operands)
+        return invariant or any(names <= operands for k in e.operands for names in self.sums_over.get(k, ()))
 
     def _cancelled(self, e: Equation) -> Equation:
         """e, as a constant if the terms that it adds up to cancel."""
