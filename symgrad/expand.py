@@ -79,9 +79,7 @@ class _Expansion:
         except REFUSALS:
             self.broken.add(node)
 
-    def _define(
-        self, node: str, op: str, attrs: dict[str, Any], sources: list[str], lenient: bool = False
-    ) -> None:
+    def _define(self, node: str, op: str, attrs: dict[str, Any], sources: list[str], lenient: bool = False) -> None:
         if op == "define":
             text, names = attrs["formula"], define_operands(attrs)
         else:

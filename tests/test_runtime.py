@@ -38,6 +38,8 @@ RANGES = {"t": (0, 3), "x": (0, 5)}
 BATCH = "N"
 HYPERPARAMETERS = {"lr": 0.1, "beta1": 0.9, "weight_decay": 0.0}
 STATE = ("m", "v")
+OPTIMIZER = "adam"
+NETWORK = "classifier"
 DIM_EXPRESSIONS = {}
 
 def _bind(params, grads, dims):
@@ -88,6 +90,8 @@ RANGES = {}
 BATCH = None
 HYPERPARAMETERS = {"lr": 0.01}
 STATE = ()
+OPTIMIZER = "sgd"
+NETWORK = "whole"
 DIM_EXPRESSIONS = {"2*K + 1": lambda dims: 2 * dims["K"] + 1}
 
 def _bind(params, grads, dims):
@@ -958,12 +962,14 @@ def test_the_same_training_writes_the_same_bytes(tmp_path: Path) -> None:
             '("m", "v")',
             "'optimizer state velocity' where this program has 'optimizer state m'",
         ),
-        ('("velocity",)', "()", "it has 'optimizer state velocity' where this program has 'nothing more'"),
+        ('("velocity",)', "()", "it has 'optimizer state velocity' where this program has 'network linear regression'"),
         (
             '("velocity",)',
             '("velocity", "v")',
-            "it has 'nothing more' where this program has 'optimizer state v'",
+            "it has 'network linear regression' where this program has 'optimizer state v'",
         ),
+        ('"momentum"', '"nesterov"', "it has 'optimizer momentum' where this program has 'optimizer nesterov'"),
+        ('"linear regression"', '"other"', "it has 'network linear regression' where this program has 'network other'"),
         ("np.float32", "np.float64", "it has 'type float32' where this program has 'type float64'"),
     ],
 )
@@ -1149,7 +1155,8 @@ def test_the_program_trains_as_the_trainer_does(folder: Path) -> None:
         ("none.npz", 1, "FileNotFoundError: "),
         ("data.npz --resume data.npz", 1, "not a file that Trainer.save wrote"),
         ("data.npz --lr 1e30", 1, "TrainingError: "),
-        ("data.npz --save none/a.npz", 1, "FileNotFoundError: "),
+        ("data.npz --save none/a.npz", 1, "there is no such directory"),
+        ("data.npz --save data.npz", 1, "is the file with the data"),
     ],
 )
 def test_errors_are_one_message_without_a_traceback(
@@ -1207,3 +1214,21 @@ def test_an_interrupt_saves_the_last_completed_epoch(folder: Path) -> None:
     again = runtime.Trainer(runtime.init_params(0))
     again.fit(line(100), epochs=epochs)
     assert same(again, stopped)
+
+
+def test_a_resumed_training_holds_out_the_same_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, saved = str(tmp_path / "data.npz"), str(tmp_path / "saved.npz")
+    np.savez(data, **line(40))
+    assert runtime.main([data, "--epochs", "3", "--seed", "5", "--holdout", "0.3", "--save", saved]) == 0
+    first = capsys.readouterr().out.splitlines()[1]
+    assert runtime.main([data, "--epochs", "0", "--holdout", "0.3", "--resume", saved]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == first
+    assert runtime.main([data, "--epochs", "0", "--seed", "6", "--resume", saved]) == 1
+    assert "the resumed training has seed 5" in capsys.readouterr().err
+
+
+def test_a_division_by_zero_in_the_update_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = trainer()
+    monkeypatch.setattr(own, "_update", lambda step, hyper: 1 / 0)
+    with pytest.raises(runtime.TrainingError, match="check the hyperparameters"):
+        own.step(**line(4))

@@ -8,8 +8,8 @@ from sympy import Expr
 
 from symgrad.emit.request import Request
 from symgrad.emit.source import (
-    DTYPES,
     BIND,
+    DTYPES,
     INDENT,
     bound_functions,
     mentions,

@@ -33,6 +33,8 @@ RANGES: dict[str, tuple[int, int]] = {}
 BATCH: str | None = "N"
 HYPERPARAMETERS: dict[str, float] = {"lr": 0.05, "momentum": 0.9}
 STATE: tuple[str, ...] = ("velocity",)
+OPTIMIZER = "momentum"
+NETWORK = "linear regression"
 DIM_EXPRESSIONS: dict[str, Callable[[dict[str, int]], int]] = {}
 
 
@@ -305,10 +307,12 @@ def _check_hyper(given: Mapping[str, Any]) -> dict[str, float]:
 
 @contextmanager
 def _running(inputs: Arrays) -> Iterator[None]:
-    """Let overflow and underflow pass, which are harmless here, and explain an index out of range."""
+    """Let overflow and underflow pass, which are harmless here, and explain other errors."""
     try:
         with np.errstate(over="ignore", under="ignore"):
             yield
+    except ZeroDivisionError as error:
+        raise TrainingError("the update divides by zero\n  hint: check the hyperparameters") from error
     except IndexError as error:
         whole = {name: array for name, array in inputs.items() if array.dtype.kind == "i"}
         if not whole:
@@ -435,7 +439,8 @@ _FORMAT = 1
 def _signature() -> list[str]:
     """What a saved file must have in common with this network."""
     parameters = [f"parameter {name} {shape}" for name, shape in PARAMETERS.items()]
-    return [f"type {np.dtype(DTYPE)}", *parameters, *(f"optimizer state {name}" for name in STATE)]
+    state = [f"optimizer {OPTIMIZER}", *(f"optimizer state {name}" for name in STATE)]
+    return [f"type {np.dtype(DTYPE)}", *parameters, *state, f"network {NETWORK}"]
 
 
 def _check_signature(path: Path, found: list[str]) -> None:
@@ -511,7 +516,7 @@ class Trainer:
         self.hyper = HYPERPARAMETERS | _check_hyper(hyper)
         self._state = {name: _aligned(self._theta.shape) for name in STATE}
         self._update = _bind_update(self._theta, self._grad, self._state)
-        self._rng = np.random.default_rng(seed)
+        self.seed, self._rng = seed, np.random.default_rng(seed)
         self.steps = self.epochs = 0
         self._workspaces: dict[Any, _Workspace] = {}
         self._current: _Workspace | None = None
@@ -642,6 +647,7 @@ class Trainer:
             "hyper": dict(self.hyper),
             "steps": self.steps,
             "epochs": self.epochs,
+            "seed": self.seed,
             "rng": self._rng.bit_generator.state,
         }
 
@@ -650,6 +656,7 @@ class Trainer:
         for name, vector in self._state.items():
             vector[...] = saved["state"][name]
         self.hyper, self.steps, self.epochs = dict(saved["hyper"]), saved["steps"], saved["epochs"]
+        self.seed = saved["seed"]
         self._rng.bit_generator.state = saved["rng"]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -699,7 +706,7 @@ def _arguments(argv: list[str] | None) -> Any:
     add("data", help="an .npz file with the arrays " + ", ".join(INPUTS))
     add("--epochs", type=int, default=10, help="passes over the data (default 10)")
     add("--batch-size", type=int, default=32, help="samples per update (default 32)")
-    add("--seed", type=int, default=0, help="of all random choices (default 0)")
+    add("--seed", type=int, help="of all random choices (default 0, or that of the resumed training)")
     add("--holdout", type=float, default=0.0, metavar="FRACTION", help="part of the data kept for validation")
     add("--save", metavar="FILE", help="write the trained parameters and the optimizer's state")
     add("--resume", metavar="FILE", help="go on from a file that --save wrote")
@@ -707,21 +714,37 @@ def _arguments(argv: list[str] | None) -> Any:
         option = "--" + name.replace("_", "-")
         add(option, dest="hyper." + name, type=float, metavar="NUMBER", help=f"(default {default:g})")
     options = parser.parse_args(argv)
-    if options.seed < 0:
+    if options.seed is not None and options.seed < 0:
         parser.error("argument --seed: must not be negative")
     return options
+
+
+def _check_target(path: str, data: str) -> None:
+    """Refuse a file that cannot be written, or that holds the data, before time is spent on training."""
+    target = os.path.realpath(path)
+    if not os.path.isdir(os.path.dirname(target)):
+        raise DataError(f"--save {path}: there is no such directory")
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise DataError(f"--save {path}: is not a regular file")
+    if target == os.path.realpath(data):
+        raise DataError(f"--save {path}: is the file with the data\n  hint: choose another name")
 
 
 def _train(options: Any) -> int:
     """Train as the options say, and print the results."""
     given = {name: getattr(options, "hyper." + name) for name in HYPERPARAMETERS}
     hyper = {name: value for name, value in given.items() if value is not None}
-    data, held = _hold_out(_check_data(options.data), options.holdout, options.seed)
+    if options.save:
+        _check_target(options.save, options.data)
+    whole = _check_data(options.data)
     if options.resume:
         trainer = Trainer.load(options.resume)
         trainer.hyper |= _check_hyper(hyper)
+        if options.seed not in (None, trainer.seed):  # another seed would hold out samples trained on
+            raise DataError(f"--seed: the resumed training has seed {trainer.seed}\n  hint: leave --seed out")
     else:
-        trainer = Trainer(init_params(options.seed), seed=options.seed, **hyper)
+        trainer = Trainer(init_params(options.seed or 0), seed=options.seed or 0, **hyper)
+    data, held = _hold_out(whole, options.holdout, trainer.seed)
     status = 0
     try:
         trainer.fit(data, options.epochs, options.batch_size, held)

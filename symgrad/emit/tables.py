@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import sympy as sp
@@ -38,9 +39,18 @@ def table_lines(request: Request) -> list[str]:
         f"BATCH: str | None = {_quoted(batch_dimension(forward))}",
         *_table("HYPERPARAMETERS: dict[str, float]", dict(request.optimizer.defaults)),
         f"STATE: tuple[str, ...] = {_quoted(request.optimizer.state)}",
+        f'OPTIMIZER = "{request.optimizer.name}"',
+        f'NETWORK = "{_fingerprint(forward)}"',
         *_expressions([shape for _, shape in inputs.values()] + list(gradients.values())),
         *(f"{request.constants[x.name]} = {_array(x.value, x.dtype)}" for x in leaves if x.name in request.constants),
     ]
+
+
+def _fingerprint(system: System) -> str:
+    """The same for equal networks: their equations, hashed."""
+    nodes = system.to_graph().nodes(data=True)
+    text = "\n".join(f"{name} {sorted(attrs.items(), key=str)}" for name, attrs in nodes)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _table(name: str, rows: Mapping[str, object]) -> list[str]:
