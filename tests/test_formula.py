@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, assume, settings
 from hypothesis import given as given_network
 from strategies import Network, networks
 
+import symgrad as sg
 from symgrad.conventions import CONVENTIONS
 from symgrad.derive import derive_system
 from symgrad.errors import DeriveError
@@ -706,3 +707,28 @@ def test_comments_write_sums_as_networks_do() -> None:
     d = derivation(perceptron([64, 32, 10], ["tanh"], ["h"]))
     assert statement_comment(d.system, "z1") == "z¹ = matmul¹ + b¹"
     assert statement_comment(d.system, "matmul1") == "matmul¹ = x W¹"
+
+
+def test_columns_with_a_second_axis_read_as_the_textbook_writes_them() -> None:
+    leaves = {"W1": learned(5, 4), "b1": learned(5, 1), "W2": learned(2, 5), "b2": learned(2, 1)}
+    weights = {name: sg.parameter(name, leaf["shape"]) for name, leaf in leaves.items()}
+    a1 = sg.tanh(weights["W1"] @ sg.input("x", (4, 1)) + weights["b1"], name="a1")
+    loss = sg.mse(weights["W2"] @ a1 + weights["b2"], sg.input("t", (2, 1)), reduction="sum", name="loss")
+    text = str(sg.derive(sg.graph(loss)))
+    for line in (
+        "z¹ = W¹ x + b¹",
+        "L = Σ (z² − t)²",
+        "δ¹ = ((W²)ᵀ δ²) ⊙ f'(z¹)",
+        "∇W² = δ² (a¹)ᵀ",
+        "∇W¹ = δ¹ xᵀ",
+        "∇b¹ = δ¹",
+    ):
+        assert f"  {line} " in text, text
+
+
+def test_a_regression_with_one_output_reads_as_the_textbook_writes_it() -> None:
+    h = sg.tanh(sg.input("x", ("N", 4)) @ sg.parameter("W1", (4, 8)) + sg.parameter("b1", (8,)), name="h")
+    y = h @ sg.parameter("W2", (8, 1)) + sg.parameter("b2", (1,))
+    text = str(sg.derive(sg.graph(sg.mse(y, sg.input("t", ("N", 1)), name="loss"))))
+    for line in ("L = 1/N Σ (z² − t)²", "∇W² = hᵀ δ²", "δ¹ = (δ² (W²)ᵀ) ⊙ f'(z¹)", "∇b² = Σₙ δ²"):
+        assert f"  {line} " in text, text

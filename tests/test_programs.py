@@ -31,7 +31,9 @@ def program_of(graph: nx.MultiDiGraph, style: str, dtype: str = "float64", optim
 # random networks
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # shrinking takes minutes
+@settings(
+    max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)  # shrinking takes minutes
 @given(strategies.networks(most=9))
 def test_fast_and_readable_programs_compute_the_reference(network: strategies.Network) -> None:
     wrt = network.parameters

@@ -33,6 +33,7 @@ from symgrad.formula.notation import Atom, Constant, Product, Reduce, Transposed
 from symgrad.formula.scalar import NoMatrixForm
 from symgrad.formula.survey import dimensions, is_copy, is_product, places, vectors_are_rows
 from symgrad.formula.symbols import Symbols
+from symgrad.formula.units import with_unit_loops
 from symgrad.index.bounds import within
 from symgrad.index.definition import At, Definition, tested
 
@@ -138,7 +139,7 @@ class Plan:
         for e in self.system:
             if e.name not in self.needed:
                 continue
-            self.definitions[e.name] = self.functions.rewrite(e)
+            self.definitions[e.name] = with_unit_loops(self.functions.rewrite(e), self._shapes(e))
             self.forms[e.name] = self._form(e)
             if self._deserves_line(e, e.name in unsuitable):
                 self.shown.add(e.name)
