@@ -99,6 +99,8 @@ def _add_command(
     commands: Any, run: Callable[..., int], name: str, summary: str, **settings: Any
 ) -> argparse.ArgumentParser:
     description = f"{summary[0].upper()}{summary[1:]}."
+    if name != "demo":
+        settings = {"usage": "%(prog)s GRAPH [options]"} | settings
     settings |= {"help": summary, "description": description}
     made: argparse.ArgumentParser = commands.add_parser(name, **settings)
     made.set_defaults(command=run)
@@ -108,7 +110,7 @@ def _add_command(
 def _add_graph(parser: argparse.ArgumentParser, wrt: bool = True) -> None:
     parser.add_argument("graph", type=_source, metavar="GRAPH", help=GRAPH_HELP)
     if wrt:
-        names = "the tensors to differentiate by (default: all parameters)"
+        names = "the tensors to differentiate by, after GRAPH (default: all parameters)"
         parser.add_argument("--wrt", nargs="+", metavar="NAME", help=names)
 
 
@@ -153,7 +155,7 @@ def _add_emit(commands: Any) -> None:
 def _add_verify(commands: Any) -> None:
     parser = _add_command(commands, _verify, "verify", "compare the program's gradients with numeric ones")
     _add_graph(parser)
-    sizes = "sizes of named dimensions (default: small ones)"
+    sizes = "sizes of named dimensions, after GRAPH (default: small ones)"
     parser.add_argument("--dims", type=_dimension, nargs="+", default=[], metavar="NAME=SIZE", help=sizes)
     parser.add_argument("--seed", type=_natural, default=0, help="of the random data (default 0)")
     entries = "how many entries of each gradient are compared (default 12)"
@@ -211,6 +213,8 @@ def _dimension(text: str) -> tuple[str, int]:
     name, _, size = text.partition("=")
     if not name or not size.isdecimal():
         raise argparse.ArgumentTypeError(f"expected NAME=SIZE, as in N=5, got {text!r}")
+    if int(size) < 1:
+        raise argparse.ArgumentTypeError(f"there is nothing to verify in {text!r}; a size is 1 or more")
     return name, int(size)
 
 
@@ -218,11 +222,14 @@ def _dimension(text: str) -> tuple[str, int]:
 
 
 def _demo(options: argparse.Namespace, _: Arguments) -> int:
-    return run_demo(options.directory, partial(replace_file, force=options.force))
+    write, check = partial(replace_file, force=options.force), partial(check_place, force=options.force)
+    return run_demo(options.directory, write, check)
 
 
 def _inspect(options: argparse.Namespace, _: Arguments) -> int:
-    derivation = derive(network(options.graph), options.wrt)
+    graph = network(options.graph)
+    _note("deriving the gradients ...")
+    derivation = derive(graph, options.wrt)
     if options.indexed:
         print("\n\n".join(derivation[name].indexed for name in derivation))
     else:
@@ -244,7 +251,7 @@ def _emit(options: argparse.Namespace, _: Arguments) -> int:
 
 def _verify(options: argparse.Namespace, _: Arguments) -> int:
     graph = network(options.graph)
-    _note("comparing the program's gradients with numeric ones ...")
+    _note("verifying: comparing the program's gradients with numeric ones ...")
     report = verify(
         graph,
         options.wrt,
@@ -294,15 +301,24 @@ def replace_file(path: Path, content: bytes, force: bool = False) -> None:
 
     Raises FileError for any other, unless `force`, and where nothing can be written.
     """
+    if check_place(path, content, force):
+        write_whole(path, content)
+
+
+def check_place(path: Path, content: bytes | None, force: bool = False) -> bool:
+    """Whether there is anything to write: not if the file has this content. Raises FileError as `replace_file` does.
+
+    The content None is not known yet, and differs from all that is there.
+    """
     try:
         if path.exists():
             old = path.read_bytes() if path.is_file() else None
-            if old == content:
-                return
+            if old is not None and old == content:
+                return False
             _may_replace(path, old, force)
-        write_whole(path, content)
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return True
 
 
 def _may_replace(path: Path, old: bytes | None, force: bool) -> None:
@@ -320,6 +336,9 @@ def network(source: str) -> nx.MultiDiGraph[Any]:
     """The graph of a file or of `FILE.py:NAME`."""
     path, separator, name = source.rpartition(":")
     if not separator or not path.endswith(".py"):
+        if path and not Path(source).exists() and (path.endswith(".json") or Path(path).is_file()):
+            hint = f":NAME is for .py files; a graph file holds one network: {path}"
+            raise FileError(f"{source}: there is no such file", hint=hint)
         return load_graph(source)
     module = _executed(Path(path))
     value: Any = _member(module, path, name)

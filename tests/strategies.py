@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import networkx as nx
 import numpy as np
@@ -17,6 +18,11 @@ KINKED = ("relu", "abs", "leaky_relu", "elu", "sign")
 BINARY = ("add", "subtract", "multiply")
 REDUCING = ("sum", "mean", "logsumexp", "prod", "var")
 ROWWISE = ("softmax", "log_softmax")
+MASKS = ("relu", "abs", "leaky_relu", "sign")
+COMPARISONS = ("greater", "greater_equal", "less", "less_equal", "not_equal")
+
+Source: TypeAlias = "str | float | Step"  # a node, a number, or a step that comes first
+Step: TypeAlias = tuple[str, Sequence[Source], dict[str, Any]]  # op, operands, attributes
 
 
 @dataclass(frozen=True)
@@ -53,13 +59,26 @@ class _Sketch:
         self.graph.add_node(name, op=op, shape=shape)
         self.shapes[name] = shape
 
-    def node(self, name: str, op: str, sources: list[str], **attrs: Any) -> None:
+    def node(self, name: str, op: str, sources: Sequence[Source], **attrs: Any) -> None:
+        names = [self._source(source, f"{name}_{arg}") for arg, source in enumerate(sources)]
         self.graph.add_node(name, op=op, **attrs)
-        for arg, source in enumerate(sources):
+        for arg, source in enumerate(names):
             self.graph.add_edge(source, name, arg=arg)
         self.graph.graph["loss"] = None
         self.shapes[name] = tuple(int(n) for n in expand(self.graph).shape(name))
         self.graph.graph["loss"] = "loss"
+
+    def _source(self, source: Source, name: str) -> str:
+        if isinstance(source, str):
+            return source
+        if isinstance(source, float):
+            self.graph.add_node(name, op="constant", value=source)
+        else:
+            op, sources, attrs = source
+            self.node(name, op, sources, **attrs)
+            if op in COMPARISONS:
+                del self.shapes[name]  # booleans go nowhere else
+        return name
 
     def of_rank(self, *ranks: int) -> list[str]:
         return [name for name, shape in self.shapes.items() if len(shape) in ranks]
@@ -76,12 +95,26 @@ def _multiply(s: tuple[int, ...], t: tuple[int, ...]) -> bool:
     return len(s) == 2 and len(t) in (1, 2) and s[1] == t[0]
 
 
-def _choices(sketch: _Sketch, draw: st.DrawFn, kinks: bool) -> list[tuple[str, list[str], dict[str, Any]]]:
-    """One way to go on for each kind of op that fits: op, operands, attributes."""
+def _masked(sketch: _Sketch, draw: st.DrawFn, some: str) -> list[Step]:
+    """Minus signs before masks, and choices."""
+    a, b = draw(st.sampled_from(sketch.pairs(_broadcast)))
+    number, value = draw(st.sampled_from([0.0, 0.3])), draw(st.sampled_from([0.0, 1.0]))
+    first, second = ((draw(st.sampled_from(MASKS)), [n], {}) for n in (a, b))
+    test = (draw(st.sampled_from(COMPARISONS)), [a, draw(st.sampled_from([b, number]))], {})
+    return [
+        ("negative", [(draw(st.sampled_from(MASKS)), [some], {})], {}),
+        ("subtract", [first, draw(st.sampled_from([b, second]))], {}),
+        ("subtract", [draw(st.sampled_from([a, 1.0])), second], {}),
+        ("where", [test, *draw(st.permutations([a, draw(st.sampled_from([b, value]))]))], {}),
+    ]
+
+
+def _choices(sketch: _Sketch, draw: st.DrawFn, kinks: bool) -> list[Step]:
+    """One way to go on for each kind of op that fits."""
     some = draw(st.sampled_from(list(sketch.shapes)))
     shape = sketch.shapes[some]
     axes = st.integers(0, len(shape) - 1) if shape else st.none()
-    found: list[tuple[str, list[str], dict[str, Any]]] = [
+    found: list[Step] = [
         (draw(st.sampled_from(SMOOTH + KINKED * kinks)), [some], {}),
         (
             draw(st.sampled_from((*BINARY, "maximum") if kinks else BINARY)),
@@ -104,12 +137,12 @@ def _choices(sketch: _Sketch, draw: st.DrawFn, kinks: bool) -> list[tuple[str, l
             ("reshape", [some], {"shape": (-1,)}),
         ]
     found.append(("expand_dims", [some], {"axis": 0}))
-    return found
+    return found + (_masked(sketch, draw, some) if kinks else [])
 
 
 @st.composite
 def networks(draw: st.DrawFn, most: int = 7, kinks: bool = True) -> Network:
-    """Random networks of up to `most` ops on two parameters and an input, their results added to a scalar."""
+    """Random networks of up to `most` ops on two parameters and an input, their results added to a scalar or squared."""
     sketch = _Sketch()
     for name, op in (("p", "parameter"), ("q", "parameter"), ("x", "input")):
         sketch.leaf(name, op, draw(st.sampled_from(SHAPES)))
@@ -118,13 +151,17 @@ def networks(draw: st.DrawFn, most: int = 7, kinks: bool = True) -> Network:
         op, sources, attrs = draw(st.sampled_from(_choices(sketch, draw, kinks)))
         sketch.node(f"n{k}", op, sources, **attrs)
     ends = [n for n in sketch.graph if not sketch.graph.out_degree(n) and n != "x"]
+    plain, total = draw(st.booleans()), ""
     for k, end in enumerate(ends):
-        sketch.node(f"s{k}", "sum", [end])
-    total = "s0"
-    for k in range(1, len(ends)):
-        sketch.node(f"t{k}", "add", [total, f"s{k}"])
-        total = f"t{k}"
-    sketch.node("loss", "multiply", [total, total] if draw(st.booleans()) else [total, "s0"])
+        name = "loss" if plain and end == ends[-1] else f"t{k}"
+        if k:
+            sketch.node(f"s{k}", "sum", [end])
+            sketch.node(name, draw(st.sampled_from(["add", "subtract"])), [total, f"s{k}"])
+        else:
+            sketch.node(name, "sum", [end])
+        total = name
+    if not plain:
+        sketch.node("loss", "multiply", [total, draw(st.sampled_from([total, "t0"]))])
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     leaves = ("p", "q", "x")
     values = {n: random.normal(size=sketch.graph.nodes[n]["shape"]) for n in leaves}

@@ -119,6 +119,9 @@ def test_modules_beside_the_file_are_found(here: Path, capsys: Captured) -> None
         ("none.json", "none.json: cannot be read: No such file or directory"),
         ("none.py:loss", "No such file or directory: 'none.py'"),
         (".", ".: this is not a file"),
+        ("net.json:loss", "net.json:loss: there is no such file\n  hint: :NAME is for .py files"),
+        ("none.json:loss", ":NAME is for .py files"),
+        ("none:loss", "none:loss: cannot be read: No such file or directory"),
         ("net.py:los", "net.py defines no 'los'\n  hint: did you mean 'loss'?"),
         ("net.py:number", "net.py:number is of type int\n  hint: expected a networkx.MultiDiGraph"),
         ("net.py:broken", "net.py, line 19: ZeroDivisionError: division by zero"),
@@ -343,6 +346,8 @@ def test_help_of_train_lists_the_options_of_the_program(here: Path, capsys: Capt
         ["emit", "net.json", "--dtype", "float16"],
         ["verify", "net.json", "--dims", "N"],
         ["verify", "net.json", "--dims", "N=x"],
+        ["verify", "net.json", "--dims", "N=0"],
+        ["inspect", "--wrt", "x", "w", "net.json"],
         ["verify", "net.json", "--seed", "-1"],
         ["verify", "net.json", "--entries", "0"],
         ["train", "net.json"],
@@ -356,6 +361,33 @@ def test_wrong_usage(here: Path, capsys: Captured, argv: list[str]) -> None:
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("usage: symgrad")
     assert "error: " in captured.err
+
+
+def test_a_dimension_of_size_zero_is_refused(here: Path, capsys: Captured) -> None:
+    assert main(["verify", "net.json", "--dims", "N=0"]) == 2
+    assert "there is nothing to verify in 'N=0'; a size is 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["inspect", "emit", "verify"])
+def test_usage_shows_the_graph_first(here: Path, capsys: Captured, command: str) -> None:
+    assert main([command, "--wrt", "x", "w", "net.json"]) == 2
+    assert capsys.readouterr().err.startswith(f"usage: symgrad {command} GRAPH [options]\n")
+    assert main([command, "net.json", "--wrt", "x", "w"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "word"), [("inspect", "deriving"), ("emit", "deriving"), ("verify", "verifying"), ("train", "deriving")]
+)
+def test_somebody_at_a_terminal_sees_what_takes_long(
+    here: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, command: str, word: str
+) -> None:
+    data = ["data.npz", "--epochs", "1"] if command == "train" else []
+    main([command, "net.json", *data])
+    assert word not in capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    main([command, "net.json", *data])
+    captured = capsys.readouterr()
+    assert captured.err.startswith(word) and " ...\n" in captured.err and word not in captured.out
 
 
 @pytest.mark.parametrize("command", ["inspect", "emit", "verify", "train"])

@@ -14,9 +14,11 @@ import pytest
 
 from symgrad import demo
 from symgrad.cli import main
+from symgrad.data import split_digits
 from symgrad.files import load_graph
+from symgrad.pipeline import derive, emit
 
-FILES = ["digits.json", "digits.npz", "digits_params.npz", "digits_train.py"]
+FILES = ["digits.json", "digits.npz", "digits_held_out.npz", "digits_params.npz", "digits_train.py"]
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -40,7 +42,7 @@ Shown = tuple[Path, subprocess.CompletedProcess[str]]
 def test_it_shows_derivation_evidence_and_accuracy(shown: Shown) -> None:
     folder, done = shown
     assert done.returncode == 0, done.stderr
-    for words in ("∇W¹ = xᵀ δ¹", "\nok: 6 gradients", "loss: ", f"in {folder.resolve()}:", "symgrad inspect"):
+    for words in ("∇W¹ = xᵀ δ¹", "\nok: 6 gradients", "loss: ", f"in {folder.resolve()}:", "digits_held_out.npz"):
         assert words in done.stdout
     accuracy = re.search(r"([\d.]+)% held-out accuracy", done.stdout)
     assert accuracy and float(accuracy[1]) >= 97
@@ -53,15 +55,34 @@ def test_it_leaves_its_files_and_no_others(shown: Shown) -> None:
     assert list(load_graph(folder / "digits.json")) == list(demo.digits_network())
     with np.load(folder / "digits.npz") as data:
         assert data["x"].shape == (1438, 64) and data["t"].shape == (1438,)
+    with np.load(folder / "digits_held_out.npz") as data:
+        assert data["x"].shape == (359, 64) and data["t"].shape == (359,)
 
 
 def test_the_commands_it_names_next_work(shown: Shown) -> None:
     folder, done = shown
-    command = next(line.split("  train on")[0] for line in done.stdout.splitlines() if "  train on" in line)
-    words = [sys.executable, *command.split()[1:]]
-    again = subprocess.run(words, cwd=folder, capture_output=True, text=True)
+    lines = done.stdout.split("next, in that directory:\n")[1].splitlines()
+    commands = dict(zip((line.strip(" :") for line in lines[::2]), lines[1::2], strict=True))
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1", "PATH": os.defpath}
+    results = {}
+    for what, command in commands.items():
+        again = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, encoding="utf-8")
+        assert again.returncode == 0, (command, again.stderr)
+        results[what] = again.stdout
     (folder / "more.npz").unlink()
-    assert again.returncode == 0 and "saved: more.npz" in again.stdout
+    assert len(commands) == 5 and "saved: more.npz" in results["train on"]
+    accuracy = re.search(r"([\d.]+)% held-out accuracy", done.stdout)
+    assert accuracy and f"{float(results['the accuracy again']):.2%}" == f"{accuracy[1]}%"
+
+
+def test_the_interpreter_is_named_as_seen_from_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = tmp_path / ".venv" / "bin" / "python"
+    monkeypatch.setattr(sys, "executable", str(below))
+    monkeypatch.chdir(tmp_path)
+    assert demo._python(Path()) == str(below.relative_to(tmp_path))
+    assert demo._python(Path("elsewhere")) == str(below)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "a b" / "python"))
+    assert demo._python(Path()) in ("'a b/python'", '"a b\\python"')
 
 
 def test_it_can_be_run_again(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,27 +93,39 @@ def test_it_can_be_run_again(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> N
     assert {name: (folder / name).read_bytes() for name in FILES} == before
 
 
-@pytest.mark.parametrize("name", FILES[:2] + FILES[3:])
+@pytest.mark.parametrize("name", FILES)
 def test_files_of_the_user_are_kept(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "verify", lambda *_, **__: pytest.fail("the refusal comes first"))
     (tmp_path / name).write_text("mine")
     assert main(["demo", "--directory", str(tmp_path)]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith(f"symgrad: error: {tmp_path / name}: exists") and "--force" in error
-    assert (tmp_path / name).read_text() == "mine"
+    captured = capsys.readouterr()
+    assert captured.out == "", "the refusal comes first"
+    assert captured.err.startswith(f"symgrad: error: {tmp_path / name}: exists") and "--force" in captured.err
+    assert os.listdir(tmp_path) == [name] and (tmp_path / name).read_text() == "mine"
 
 
+@pytest.mark.parametrize(("epochs", "seed", "first"), [(2, 0, True), (1, 1, False)])
 def test_parameters_of_the_user_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    epochs: int,
+    seed: int,
+    first: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(demo, "SETTINGS", ["--epochs", "1"])
     monkeypatch.setattr(demo, "_verify", lambda network: True)
-    (tmp_path / "digits_params.npz").write_text("mine")
+    module = emit(derive(demo.digits_network()), demo.OPTIMIZER).load()
+    trainer = module.Trainer(module.init_params(seed=seed))
+    trainer.fit(split_digits()[0], epochs=epochs, progress=False)
+    trainer.save(tmp_path / "digits_params.npz")
+    before = (tmp_path / "digits_params.npz").read_bytes()
     assert main(["demo", "--directory", str(tmp_path)]) == 1
-    assert "digits_params.npz: exists" in capsys.readouterr().err
-    assert (tmp_path / "digits_params.npz").read_text() == "mine"
+    captured = capsys.readouterr()
+    assert "digits_params.npz: exists" in captured.err
+    assert (captured.out == "") is first, "before anything else, where that can be told"
+    assert (tmp_path / "digits_params.npz").read_bytes() == before
 
 
 def test_a_poor_accuracy_is_a_failure(

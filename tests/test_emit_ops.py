@@ -19,11 +19,12 @@ from symgrad.ops.registry import Case
 from symgrad.verify.reference import evaluate
 
 TOLERANCE = {"float64": {"rtol": 1e-10, "atol": 1e-11}, "float32": {"rtol": 1e-3, "atol": 2e-4}}
+WEIGHTED, PLAIN = "sum(v*y)", "-sum(y)"  # cotangents that are random, and cotangents that are exactly -1
 
 
 @dataclass(frozen=True)
 class Row:
-    """One case of an op as a trainable network: float operands are parameters, the loss is sum(v*y)."""
+    """One case of an op as a trainable network: float operands are parameters, the loss is sum(v*y) or -sum(y)."""
 
     op: str
     case: Case
@@ -41,7 +42,7 @@ class Row:
                 found[f"p{k}"] = random.uniform(*self.case.domain, size=given)
         return found
 
-    def graph(self, values: dict[str, np.ndarray], shape: tuple[int, ...]) -> nx.MultiDiGraph:
+    def graph(self, values: dict[str, np.ndarray], shape: tuple[int, ...], loss: str) -> nx.MultiDiGraph:
         graph = nx.MultiDiGraph(loss="loss", outputs=["y"])
         for name, value in values.items():
             kind = {"f": "float", "b": "bool"}.get(value.dtype.kind, "int64")
@@ -49,14 +50,18 @@ class Row:
                 graph.add_node(name, op="parameter", shape=value.shape)
             else:
                 graph.add_node(name, op="input", shape=value.shape, dtype=kind)
-        graph.add_node("v", op="input", shape=shape)
         graph.add_node("y", op=self.op, **self.case.attrs)
-        graph.add_node("weighted", op="multiply")
-        graph.add_node("loss", op="sum")
         for k, name in enumerate(values):
             graph.add_edge(name, "y", arg=k)
-        for source, target, arg in (("y", "weighted", 0), ("v", "weighted", 1), ("weighted", "loss", 0)):
-            graph.add_edge(source, target, arg=arg)
+        if loss == WEIGHTED:
+            graph.add_node("v", op="input", shape=shape)
+            ends = [("weighted", "multiply", ["y", "v"]), ("loss", "sum", ["weighted"])]
+        else:
+            ends = [("total", "sum", ["y"]), ("loss", "negative", ["total"])]
+        for end, op, sources in ends:
+            graph.add_node(end, op=op)
+            for k, source in enumerate(sources):
+                graph.add_edge(source, end, arg=k)
         return graph
 
 
@@ -70,24 +75,25 @@ def rows() -> Iterator[Row]:
                 yield row
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("dtype", "loss"), [("float64", WEIGHTED), ("float32", WEIGHTED), ("float64", PLAIN)])
 @pytest.mark.parametrize("row", list(rows()), ids=lambda row: row.name)
-def test_emitted_code_computes_the_reference(row: Row, dtype: str) -> None:
+def test_emitted_code_computes_the_reference(row: Row, dtype: str, loss: str) -> None:
     values = {n: v.astype(dtype) if v.dtype.kind == "f" else v for n, v in row.values().items()}
     exact = {n: v.astype(float) if v.dtype.kind == "f" else v for n, v in values.items()}
     with np.errstate(all="ignore"):
         y = np.asarray(row.case.reference(*exact.values()), float)
     weights = np.random.default_rng(7).normal(size=y.shape).astype(dtype)
-    graph = row.graph(values, y.shape)
+    v = {"v": weights} if loss == WEIGHTED else {}
+    graph = row.graph(values, y.shape, loss)
     derivation = sg.derive(graph)
-    expected = evaluate(derive_system(expand(graph), wrt=list(derivation)), {**exact, "v": weights.astype(float)})
+    expected = evaluate(derive_system(expand(graph), wrt=list(derivation)), {**exact, **v})
     inputs: dict[str, Any] = {n: v for n, v in values.items() if v.dtype.kind != "f"}
     params = {n: v for n, v in values.items() if v.dtype.kind == "f"}
     for style in ("fast", "readable"):
         module = sg.emit(derivation, style=style, dtype=dtype, optimizer="sgd").load()
         with np.errstate(all="ignore"):
             output = module.forward(params, **{n: inputs[n] for n in module.FORWARD_INPUTS})
-            _, grads = module.loss_and_grads(params, **inputs, v=weights)
+            _, grads = module.loss_and_grads(params, **inputs, **v)
         assert_close(output, y, dtype, f"{style} forward")
         assert output.dtype == (np.bool_ if output.dtype == np.bool_ else dtype)
         for name in params:

