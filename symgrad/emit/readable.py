@@ -162,12 +162,12 @@ class Writer:
         previous = ""
         for k, statement in enumerate(statements):
             following = statements[k + 1] if k + 1 < len(statements) else None
-            if isinstance(statement, Contract) and self._inlines(statement, following, keep):
-                self.inlined[statement.target.array] = self._contraction(statement)
-                continue
             if statement.equation != previous and statement.equation in self.comments:
                 lines.append(f"# {self.comments[statement.equation]}")
             previous = statement.equation
+            if isinstance(statement, Contract) and self._inlines(statement, following, keep):
+                self.inlined[statement.target.array] = self._contraction(statement)
+                continue
             lines += self._statement(statement)
             lines += self._aliases(statement)
         return lines
