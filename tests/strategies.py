@@ -142,7 +142,7 @@ def _choices(sketch: _Sketch, draw: st.DrawFn, kinks: bool) -> list[Step]:
 
 @st.composite
 def networks(draw: st.DrawFn, most: int = 7, kinks: bool = True) -> Network:
-    """Random networks of up to `most` ops on two parameters and an input, their results added to a scalar or squared."""
+    """Random networks of up to `most` ops on two parameters and an input, all results added up or squared."""
     sketch = _Sketch()
     for name, op in (("p", "parameter"), ("q", "parameter"), ("x", "input")):
         sketch.leaf(name, op, draw(st.sampled_from(SHAPES)))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sympy import Symbol
+from sympy.core.relational import Relational
 
 from symgrad.emit.request import Request
 from symgrad.emit.source import (
@@ -239,6 +240,7 @@ class Writer:
 
     def _body(self, s: Map) -> str:
         reads: dict[Symbol, str] = {symbol: self._view(view) for symbol, view in s.reads.items()}
+        reads |= {symbol: f"{reads[symbol]}.astype(DTYPE)" for symbol in self._numbers(s)}
         text = ArrayPrinter(reads)(s.body)
         if is_mask(s.body) and self.code.arrays[s.target.array].dtype == "bool":
             text = text.removesuffix(".astype(DTYPE)")
@@ -262,6 +264,13 @@ class Writer:
             if s.body.is_Symbol and s.reads[s.body].whole:
                 return f"{text}.copy()"
         return text
+
+    def _numbers(self, s: Map) -> list[Symbol]:
+        """The booleans that a body computes with: NumPy knows no minus of them, and adds them by `or`."""
+        tests = s.body.atoms(Relational)
+        inside = {symbol for test in tests for symbol in test.free_symbols}
+        booleans = [x for x, view in s.reads.items() if self.code.arrays[view.array].dtype == "bool"]
+        return [] if s.body.is_Symbol else [x for x in booleans if x not in inside]
 
     def _scatter(self, s: Scatter) -> str:
         entries = [":" if v is None else self._view(v) for v in s.index]

@@ -135,10 +135,23 @@ class ArrayPrinter(TextPrinter):
         text, precedence = super()._pow(expr)
         return text.replace("sqrt(", "np.sqrt(", 1) if text.startswith("sqrt(") else text, precedence
 
+    def _ordered(self, terms: Iterable[Expr]) -> list[Expr]:
+        """Tensors before functions of them: x - m is exact where x - (m + log(s)) is not."""
+
+        def order(term: Expr) -> tuple[bool, bool, bool]:
+            minus = term.could_extract_minus_sign()
+            return (-term if minus else term) not in self.reads, term.is_number, minus
+
+        found = sorted(super()._ordered(terms), key=order)
+        first = next((k for k, t in enumerate(found) if not t.could_extract_minus_sign()), 0)
+        return [found[first], *found[:first], *found[first + 1 :]]
+
     def _mul(self, expr: Expr) -> tuple[str, int]:
         """Beside a factor of real numbers a mask may stay a boolean."""
         if any(f.free_symbols & self.reads.keys() and not is_mask(f) for f in expr.args):
             self.factors.update(f for f in expr.args if is_mask(f))
+        if self.factors and expr.could_extract_minus_sign():
+            return f"-({self(-expr)})", PRECEDENCE["sign"]  # the minus is not for the mask alone
         return super()._mul(expr)
 
     def _piecewise(self, expr: Expr) -> tuple[str, int]:

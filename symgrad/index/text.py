@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 
 import sympy as sp
@@ -81,8 +81,12 @@ class TextPrinter:
     def _symbol(self, expr: Expr) -> tuple[str, int]:
         return "exp(1)" if expr == sp.E else str(expr), PRECEDENCE["atom"]
 
+    def _ordered(self, terms: Iterable[Expr]) -> list[Expr]:
+        """The terms of a sum as they are written: what is subtracted, and numbers, last."""
+        return sorted(terms, key=lambda t: (t.could_extract_minus_sign(), t.is_number, sp.default_sort_key(t)))
+
     def _add(self, expr: Expr) -> tuple[str, int]:
-        terms = sorted(expr.args, key=lambda t: (t.could_extract_minus_sign(), t.is_number, sp.default_sort_key(t)))
+        terms = self._ordered(expr.args)
         text = self._tight(terms[0], "sum")
         for term in terms[1:]:
             if term.could_extract_minus_sign() and not term.is_Add:
@@ -193,7 +197,8 @@ def definition_text(
     ]
     named = {w for w, n in axes if definition.extents.get(w) == n and definition.write.count(w) == 1}
     bound = [str(i) if i in told else f"({i}, {expression_text(n)})" for i, n in definition.loops if i not in named]
-    body = printer(definition.body.args[0][1] if boolean and definition.body.args else definition.body)
+    condition = boolean and isinstance(definition.body, sp.Piecewise)
+    body = printer(definition.body.args[0][1] if condition else definition.body)
     right = f"{definition.reduction}({', '.join([*bound, body])})" if bound else body
     return f"{target}[{', '.join(head) or '()'}] = {right}"
 

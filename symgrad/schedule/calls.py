@@ -134,7 +134,7 @@ class _from_zero(sp.Function):  # type: ignore[misc]
 
     @classmethod
     def eval(cls, x: Expr) -> Expr | None:
-        return Integer(int(x >= 0)) if x.is_number else None
+        return Integer(int(bool(x >= 0))) if x.is_number else None
 
 
 def spelled_out(body: Expr) -> Expr:
