@@ -106,8 +106,10 @@ class _Expansion:
             self.system.add(made)
 
     def _dtype(self, definition: Definition, sources: list[str]) -> str:
+        """That of what is only moved or picked; anything that is computed is a float."""
         body = definition.body
-        return self.system.dtype(sources[body.operand]) if isinstance(body, At) else "float"
+        moved = definition.elementwise or definition.reduction in ("max", "min")
+        return self.system.dtype(sources[body.operand]) if isinstance(body, At) and moved else "float"
 
     def _located(self, error: Exception, node: str, op: str, sources: list[str]) -> SymgradError:
         """The error, naming the node, its operands and the way to the loss."""

@@ -40,7 +40,12 @@ class Network:
 
     def __repr__(self) -> str:
         lines = [f"{n} = {dict(data)} of {_sources(self.graph, n)}" for n, data in self.graph.nodes(data=True)]
-        return "\n".join(["Network", *lines])
+        data = [f"{name} is {value.tolist()}" for name, value in self.values.items()]
+        return "\n".join(["Network", *lines, *data])
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What Hypothesis prints of an example that fails."""
+        printer.text(repr(self))
 
 
 def _sources(graph: nx.MultiDiGraph, node: str) -> list[str]:

@@ -93,9 +93,11 @@ def test_emitted_code_computes_the_reference(row: Row, dtype: str, loss: str) ->
         module = sg.emit(derivation, style=style, dtype=dtype, optimizer="sgd").load()
         with np.errstate(all="ignore"):
             output = module.forward(params, **{n: inputs[n] for n in module.FORWARD_INPUTS})
-            _, grads = module.loss_and_grads(params, **inputs, **v)
+            found, grads = module.loss_and_grads(params, **inputs, **v)
         assert_close(output, y, dtype, f"{style} forward")
         assert output.dtype == (np.bool_ if output.dtype == np.bool_ else dtype)
+        if dtype == "float64":
+            assert_close(found, expected["loss"], dtype, f"{style} loss")
         for name in params:
             assert_close(grads[name], expected[derivation.system.gradients[name]], dtype, f"{style} {name}")
 

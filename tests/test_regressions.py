@@ -81,6 +81,12 @@ def equal_branches() -> Any:
     return sg.sum(q @ p("p", 7, 2)) + sg.sum(sg.where(q > 0, q, q))
 
 
+def choice_between_masks() -> Any:
+    """Of one number: no index stands in the condition."""
+    a = sg.leaky_relu(p("q", 1))
+    return sg.sum(sg.where(a < -a, -a, a)) + sg.sum(a) - sg.sum(-a)
+
+
 def padded_convolution_in_groups() -> Any:
     return sg.sum(sg.conv2d(p("p", 2, 2, 2, 2), p("f", 4, 1, 1, 3), stride=(3, 1), padding=(0, 1), groups=2) ** 2)
 
@@ -96,6 +102,13 @@ MASKS = {
         lambda: sg.sum(sg.where(sg.expand_dims(sg.input("b", ("N",), dtype="bool"), -1), p("w", 3), 0.0))
     ),
     "where of equal branches": Net(equal_branches),
+    "where of a test that always holds": masks(lambda x: sg.sum(sg.pad(sg.where(x >= x, x, x), 1))),
+    "choice between masks of one number": Net(choice_between_masks),
+    "count of booleans": masks(lambda x: sg.sum(x) - sg.sum(x > 0.5)),
+    "transposed booleans": Net(
+        lambda: sg.sum(sg.where(sg.transpose(sg.input("x", (2, 3)) > 0.1), p("w", 3, 2), 1.0)),
+    ),
+    "minus a mask of ties": Net(lambda: -sg.sum(sg.max_pool(p("x", 1, 1, 5, 5), 2, stride=1, padding=1))),
 }
 LOOPS = {
     "product over an unnamed loop": masks(lambda x: defined("Y[i] = prod((j, 3), X[i])", X=x)),
@@ -359,7 +372,6 @@ def test_labels_in_a_column_are_checked(label: int, style: str) -> None:
         run(module, [[0, 1], [label, 0]])
 
 
-@pytest.mark.xfail(strict=True, reason="RANGES holds one range for all of an input: the smallest of its parts'")
 @pytest.mark.parametrize("style", STYLES)
 def test_columns_of_labels_may_have_ranges_of_their_own(style: str) -> None:
     loss, _ = run(program(classifier((0, 3), (1, 5)), style), [[0, 4], [2, 3]])

@@ -185,6 +185,8 @@ class _Binder:
             scalar_text(a) if whole_numbers and isinstance(a, Expr) else self._argument(a, inner)
             for a in call.arguments
         ]
+        if call.function == "fill" and self.code.arrays[call.out.array].dtype == "bool":
+            arguments = [str(call.arguments[0] != 0)]
         return [self._line(call.function, arguments, self._argument(call.out, inner))]
 
     def _line(self, function: str, arguments: list[str], out: str) -> str:

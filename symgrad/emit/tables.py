@@ -82,19 +82,32 @@ def _over_dims(size: Expr) -> str:
 
 
 def index_ranges(system: System) -> dict[str, tuple[int, int]]:
-    """The integers that an input may hold, where it indexes axes of known size."""
-    found: dict[str, tuple[int, int]] = {}
+    """The integers that an input may hold, where it indexes axes of known size.
+
+    Several uses of a whole tensor all hold; of several parts of it, such as columns, each may have its own
+    range, and the widest is what can be said of all.
+    """
+    whole: dict[str, list[int]] = {}
+    parts: dict[str, list[int | None]] = {}
+
+    def limit(name: str) -> int | None:
+        sizes = list(whole.get(name, ()))
+        found = [n for n in parts.get(name, ()) if n is not None]
+        if found and len(found) == len(parts[name]):
+            sizes.append(max(found))
+        return min(sizes) if sizes else None
+
     for e in reversed(list(system.equations.values())):
         body = e.definition.body
-        if isinstance(body, At) and e.name in found:  # a part of it is moved, and may hold no more
-            found[e.source(body)] = min(found[e.name], found.get(e.source(body), found[e.name]))
+        if isinstance(body, At):
+            parts.setdefault(e.source(body), []).append(limit(e.name))
         for at in e.definition.body.atoms(At).union(*(w.atoms(At) for w in e.definition.write)):
             for index, size in zip(at.index, at.sizes(system.shape(e.source(at))), strict=True):
                 if isinstance(index, At) and size.is_Integer:
-                    name = e.source(index)
-                    found[name] = (0, min(int(size), found.get(name, (0, int(size)))[1]))
-    inputs = {leaf.name for leaf in system.leaves.values() if leaf.kind == "input"}
-    return {name: bounds for name, bounds in sorted(found.items()) if name in inputs}
+                    whole.setdefault(e.source(index), []).append(int(size))
+    inputs = sorted(leaf.name for leaf in system.leaves.values() if leaf.kind == "input")
+    limits = {name: limit(name) for name in inputs}
+    return {name: (0, high) for name, high in limits.items() if high is not None}
 
 
 def batch_dimension(system: System) -> str | None:

@@ -49,7 +49,8 @@ def substitute(system: System, e: Equation, bodies: Mapping[str, Equation]) -> E
     """
     operands = Operands(e.operands)
     extents = e.definition.extents
-    conditions = tested(e.definition.body)
+    start = _conditions(e, bodies, operands)
+    conditions = tested(start)
 
     def element(at: At) -> Expr:
         if at.operand >= len(e.operands):  # came in with a condition, and is done
@@ -63,7 +64,7 @@ def substitute(system: System, e: Equation, bodies: Mapping[str, Equation]) -> E
         body = operands.adopt(source.definition.body, source.operands)
         return body.xreplace(dict(zip(loops, index, strict=False)))
 
-    body = map_accesses(_conditions(e, bodies, operands), element)
+    body = map_accesses(start, element)
     return e if body == e.definition.body else rebuilt(e, body, operands)
 
 
