@@ -13,8 +13,10 @@ from typing import Any
 
 from symgrad import builder
 from symgrad.builder import Tensor, constant, define, graph, input, parameter
+from symgrad.calculus import Derivative, HessianFormula, gradient, hessian, hvp, jacobian
 from symgrad.check import check
 from symgrad.conventions import CONVENTIONS
+from symgrad.drawing import Graph
 from symgrad.emit import Program
 from symgrad.errors import (
     DeriveError,
@@ -22,6 +24,7 @@ from symgrad.errors import (
     EmitError,
     FileError,
     FormulaError,
+    GradeError,
     GraphError,
     ShapeError,
     SymgradError,
@@ -29,9 +32,11 @@ from symgrad.errors import (
 )
 from symgrad.files import load_graph, save_graph
 from symgrad.formula import Derivation, Formula
+from symgrad.grade import Grade, Grades, grade
 from symgrad.ops import OPS, register
 from symgrad.optimizers import OPTIMIZERS
 from symgrad.pipeline import derive, emit
+from symgrad.report import Page, report, write_html
 from symgrad.verify import Report, verify
 
 __version__ = "0.1.0"
@@ -41,13 +46,20 @@ __all__ = [
     "OPS",
     "OPTIMIZERS",
     "Derivation",
+    "Derivative",
     "DeriveError",
     "DtypeError",
     "EmitError",
     "FileError",
     "Formula",
     "FormulaError",
+    "Grade",
+    "GradeError",
+    "Grades",
+    "Graph",
     "GraphError",
+    "HessianFormula",
+    "Page",
     "Program",
     "Report",
     "ShapeError",
@@ -59,13 +71,20 @@ __all__ = [
     "define",
     "derive",
     "emit",
+    "grade",
+    "gradient",
     "graph",
+    "hessian",
+    "hvp",
     "input",
+    "jacobian",
     "load_graph",
     "parameter",
     "register",
+    "report",
     "save_graph",
     "verify",
+    "write_html",
 ]
 
 

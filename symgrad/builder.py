@@ -24,6 +24,7 @@ import numpy as np
 from sympy import Expr
 
 from symgrad.check import fits
+from symgrad.drawing import Graph
 from symgrad.equations import Equation, System
 from symgrad.errors import DtypeError, GraphError, nearest, raise_all
 from symgrad.expand import expand
@@ -474,7 +475,7 @@ class _Names:
 def _network(
     tensors: Sequence[Tensor], names: Mapping[Tensor, str], loss: Tensor | None, outputs: Sequence[Tensor]
 ) -> nx.MultiDiGraph[Any]:
-    made: nx.MultiDiGraph[Any] = nx.MultiDiGraph(symgrad=FORMAT)
+    made: nx.MultiDiGraph[Any] = Graph(symgrad=FORMAT)
     if loss is not None:
         made.graph["loss"] = names[loss]
     if outputs:

@@ -276,6 +276,7 @@ def fits(value: Any, attribute: Attribute) -> bool:
         "bool": lambda v: isinstance(v, bool),
         "text": lambda v: isinstance(v, str),
         "size": lambda v: _int(v) and v >= 0,
+        "extent": lambda v: isinstance(v, str) or (_int(v) and v >= 0),
         "rate": lambda v: _float(v) and 0 <= v < 1,
         "ints": _ints,
         "ints or int": lambda v: _int(v) or _ints(v),

@@ -1,4 +1,4 @@
-"""The command line: `symgrad demo | inspect | emit | verify | train`.
+"""The command line: `symgrad demo | inspect | emit | verify | grade | train`, or `symgrad "norm2(x)" --wrt x`.
 
 Results go to stdout, progress and errors to stderr. The exit code is 0 for success, 1 for an error or the
 answer no, 2 for wrong usage, 130 when interrupted.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -23,11 +24,15 @@ import networkx as nx
 import symgrad
 from symgrad.builder import Tensor
 from symgrad.demo import run_demo
+from symgrad.differentiate import add_arguments
+from symgrad.differentiate import run as run_differentiate
 from symgrad.emit import Program, is_untouched
 from symgrad.errors import FileError, SymgradError, nearest
 from symgrad.files import load_graph
+from symgrad.grade import grade
 from symgrad.optimizers import OPTIMIZERS
 from symgrad.pipeline import DTYPES, STYLES, derive, emit
+from symgrad.report import is_own_page, report
 from symgrad.verify import verify
 from symgrad.writing import write_whole
 
@@ -36,7 +41,10 @@ GRAPH_HELP = (
     "that returns one of them; FILE.py is your own code, and it is executed"
 )
 
+NAMED_ANSWER = re.compile(r"\s*([A-Za-z_]\w*)\s*=(?!=)(.*)", re.DOTALL)
+
 Arguments = list[str]
+DIFFERENTIATE = "differentiate"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,12 +81,18 @@ def _run(argv: Arguments) -> int:
 def _parsed(argv: Arguments) -> tuple[argparse.Namespace, Arguments]:
     """The options, and the arguments that `train` hands on."""
     parser = _parser()
-    options, rest = parser.parse_known_args(argv)
+    options, rest = parser.parse_known_args(_with_command(argv))
     if rest and options.command is not _train:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest and argv.index(rest[0]) < argv.index(options.graph):
         parser.error(f"GRAPH comes before {rest[0]}: symgrad train GRAPH DATA.npz [options]")
     return options, rest
+
+
+def _with_command(argv: Arguments) -> Arguments:
+    """An expression in the place of a command is to be differentiated."""
+    written = argv and not argv[0].startswith("--") and not argv[0].isidentifier() and argv[0] != "-h"
+    return [DIFFERENTIATE, *argv] if written else argv
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"symgrad {symgrad.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_inspect, _add_emit, _add_verify, _add_train):
+    for add in (_add_demo, _add_differentiate, _add_inspect, _add_emit, _add_verify, _add_grade, _add_train):
         add(commands)
     return parser
 
@@ -136,12 +150,23 @@ def _add_demo(commands: Any) -> None:
     _add_force(parser)
 
 
+def _add_differentiate(commands: Any) -> None:
+    summary = "derive one expression; `differentiate` may be left out"
+    usage = "symgrad EXPRESSION [--wrt NAME ...] [options]"
+    parser = _add_command(commands, _differentiate, DIFFERENTIATE, summary, usage=usage)
+    add_arguments(parser)
+    _add_force(parser)
+
+
 def _add_inspect(commands: Any) -> None:
     parser = _add_command(commands, _inspect, "inspect", "print the derivation of the gradients")
     _add_graph(parser)
     notation = parser.add_mutually_exclusive_group()
     notation.add_argument("--latex", action="store_true", help="in LaTeX, for math mode")
     notation.add_argument("--indexed", action="store_true", help="each gradient in index notation")
+    page = "write a page with graph, formulas, code, evidence and costs instead"
+    notation.add_argument("--html", type=Path, metavar="FILE", help=page)
+    _add_force(parser)
 
 
 def _add_emit(commands: Any) -> None:
@@ -161,6 +186,23 @@ def _add_verify(commands: Any) -> None:
     entries = "how many entries of each gradient are compared (default 12)"
     parser.add_argument("--entries", type=_positive, default=12, metavar="COUNT", help=entries)
     _add_style(parser)
+
+
+def _add_grade(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        _grade,
+        "grade",
+        "say whether gradients are right, and what is wrong with them",
+        usage='%(prog)s GRAPH --wrt NAME --answer FORMULA | --answer NAME=FORMULA ... | FILE.py:FUNCTION [--wrt NAME]',
+        epilog="Exit codes: 0 right, 1 wrong or an error, 2 wrong usage.",
+    )
+    _add_graph(parser)
+    formula = 'a gradient in NumPy\'s syntax over the network\'s tensors, "h.T @ (p - t)"; may be given several times'
+    parser.add_argument("--answer", action="append", default=[], metavar="[NAME=]FORMULA", help=formula)
+    function = "your own backward function: it is executed, and called with the tensors that its parameters name"
+    parser.add_argument("function", nargs="?", metavar="FILE.py:FUNCTION", help=function)
+    parser.set_defaults(refuse=parser.error)
 
 
 def _add_train(commands: Any) -> None:
@@ -226,14 +268,29 @@ def _demo(options: argparse.Namespace, _: Arguments) -> int:
     return run_demo(options.directory, write, check)
 
 
+def _differentiate(options: argparse.Namespace, _: Arguments) -> int:
+    _note("deriving ...")
+    return run_differentiate(options, partial(replace_file, force=options.force))
+
+
 def _inspect(options: argparse.Namespace, _: Arguments) -> int:
     graph = network(options.graph)
+    if options.html is not None:
+        return _write_page(graph, options)
     _note("deriving the gradients ...")
     derivation = derive(graph, options.wrt)
     if options.indexed:
         print("\n\n".join(derivation[name].indexed for name in derivation))
     else:
         print(derivation.latex if options.latex else derivation)
+    return 0
+
+
+def _write_page(graph: nx.MultiDiGraph[Any], options: argparse.Namespace) -> int:
+    check_place(options.html, None, options.force)
+    _note("deriving the gradients, writing the program and verifying it ...")
+    replace_file(options.html, report(graph, options.wrt).html.encode(), options.force)
+    print(f"wrote: {options.html}")
     return 0
 
 
@@ -264,6 +321,41 @@ def _verify(options: argparse.Namespace, _: Arguments) -> int:
     return 0 if report.ok else 1
 
 
+def _grade(options: argparse.Namespace, _: Arguments) -> int:
+    if bool(options.answer) == bool(options.function):
+        options.refuse("expected --answer FORMULA or FILE.py:FUNCTION, one of the two")
+    if options.function:
+        wrt = options.wrt[0] if options.wrt and len(options.wrt) == 1 else options.wrt
+        result = grade(network(options.graph), wrt, answer=_function(options.function))
+    else:
+        result = grade(network(options.graph), answer=_named_answers(options))
+    print(result)
+    return 0 if result else 1
+
+
+def _named_answers(options: argparse.Namespace) -> str | dict[str, str]:
+    """--answer W1="..." by name; one without a name is for the tensor that --wrt names."""
+    pairs = [NAMED_ANSWER.fullmatch(text) for text in options.answer]
+    if None not in pairs:
+        return {pair[1]: pair[2] for pair in pairs if pair is not None}
+    if len(options.answer) > 1 or (options.wrt and len(options.wrt) > 1):
+        options.refuse('several answers need names: --answer W1="..." --answer W2="..."')
+    return {options.wrt[0]: options.answer[0]} if options.wrt else str(options.answer[0])
+
+
+def _function(source: str) -> Callable[..., Any]:
+    """The function of `FILE.py:NAME`."""
+    path, _, name = source.rpartition(":")
+    if not path.endswith(".py"):
+        raise FileError(f"{source} names no function", hint="FILE.py:NAME")
+    module = _executed(Path(path))
+    value = vars(module).get(name)
+    if not callable(value):
+        known = [n for n, v in vars(module).items() if callable(v)]
+        raise FileError(f"{path} defines no function {name!r}", hint=nearest(name, known))
+    return value
+
+
 def _train(options: argparse.Namespace, rest: Arguments) -> int:
     module = _program(options).load()
     name, sys.argv[0] = sys.argv[0], "symgrad train GRAPH"  # which the program's messages begin with
@@ -291,7 +383,7 @@ def _note(text: str) -> None:
 
 def _untouched(content: bytes) -> bool:
     try:
-        return is_untouched(content.decode())
+        return is_untouched(content.decode()) or is_own_page(content.decode())
     except UnicodeDecodeError:
         return False
 

@@ -19,7 +19,8 @@ import networkx as nx
 from sympy import Expr, Integer
 
 from symgrad.graph import FORMAT
-from symgrad.index.definition import At, Definition, renumber
+from symgrad.index.definition import At, Definition
+from symgrad.index.solution import Solution
 from symgrad.index.text import definition_text, expression_text
 
 Shape = tuple[Expr, ...]
@@ -55,12 +56,17 @@ class Equation:
     def shape(self) -> Shape:
         return self.definition.shape
 
+    @property
+    def solution(self) -> Solution | None:
+        """The definition, where it is by the equations that the tensor satisfies and not by an index formula."""
+        return self.definition if isinstance(self.definition, Solution) else None
+
     @cached_property
     def key(self) -> tuple[Definition, tuple[str, ...], str]:
         """Equal for equations that compute the same from the same tensors, however they count their operands."""
         names = tuple(sorted(self.operands))
         numbers = {k: names.index(name) for k, name in enumerate(self.operands)}
-        return renumber(self.definition, numbers), names, self.dtype
+        return self.definition.renumbered(numbers), names, self.dtype
 
     def source(self, at: At) -> str:
         """The tensor that an access reads."""
@@ -75,7 +81,7 @@ def equation(name: str, definition: Definition, operands: Sequence[str], **remar
             unique.append(operands[k])
     numbers = {k: unique.index(operands[k]) for k in definition.operands}
     if any(k != v for k, v in numbers.items()):
-        definition = renumber(definition, numbers)
+        definition = definition.renumbered(numbers)
     return Equation(name, definition, tuple(unique), **remarks)
 
 

@@ -86,6 +86,10 @@ class VerifyError(SymgradError):
     """The verification cannot be carried out."""
 
 
+class GradeError(SymgradError):
+    """An answer cannot be graded."""
+
+
 def raise_all(faults: Sequence[SymgradError]) -> None:
     """Raise nothing, the only fault, or one error that lists them all (of their common type)."""
     if not faults:

@@ -23,6 +23,7 @@ import networkx as nx
 import numpy as np
 
 from symgrad.check import check
+from symgrad.drawing import Graph
 from symgrad.errors import FileError, nearest
 from symgrad.graph import FORMAT
 from symgrad.writing import write_whole
@@ -203,7 +204,7 @@ def _graph(document: dict[str, Any]) -> nx.MultiDiGraph[Any]:
     for flag in ("directed", "multigraph"):
         if document.get(flag, True) is not True:
             raise FileError(f"{flag!r} is {document[flag]!r}, and a network is a directed multigraph"[:200])
-    graph: nx.MultiDiGraph[Any] = nx.MultiDiGraph(**_plain(attributes, "the graph", None))
+    graph: nx.MultiDiGraph[Any] = Graph(**_plain(attributes, "the graph", None))
     for name, attrs in _nodes(_member(document, "nodes", list)):
         if name in graph:
             raise FileError(f"the node {name[:80]!r} stands twice in the file")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import networkx as nx
 
-from symgrad.derive import derive_system
+from symgrad.derive import derive_recorded, derive_system
 from symgrad.emit import Program, Request, emit_module, in_order
 from symgrad.equations import System
 from symgrad.errors import EmitError, nearest
 from symgrad.expand import expand
-from symgrad.formula import Comments, Derivation
+from symgrad.formula import Comments, Derivation, Passes, Record
 from symgrad.optimizers import optimizer_named
 from symgrad.simplify import (
     apply_masks_last,
@@ -42,9 +43,25 @@ def tidied(derived: System, forward: System) -> System:
     The values of a composite op's parts are written where the chain rule repeats them; those of whole nodes
     are left, so that a derivative still reads f'(z).
     """
-    system = fold_constants(derived, keep=forward.equations)
-    system = reuse_forward_values(system, values=lambda e: e.name in forward.equations and e.name != e.origin)
-    return fold_constants(simplify_sums(system), keep=forward.equations).sorted()
+    return reduce(lambda system, step: step[1](system), tidying(forward), derived)
+
+
+def tidying(forward: System) -> Passes:
+    """The (name, pass) of which `tidied` consists, for the network `forward`; a derivation's steps replay them."""
+
+    def fold(system: System) -> System:
+        return fold_constants(system, keep=forward.equations)
+
+    def reuse(system: System) -> System:
+        return reuse_forward_values(system, values=lambda e: e.name in forward.equations and e.name != e.origin)
+
+    return (
+        ("fold_constants", fold),
+        ("reuse_forward_values", reuse),
+        ("simplify_sums", simplify_sums),
+        ("fold_constants", fold),
+        ("sort", System.sorted),
+    )
 
 
 def derive(
@@ -60,7 +77,9 @@ def derive(
         DeriveError: there is no scalar, or it does not depend on one of `wrt`.
     """
     forward = expand(graph)
-    return Derivation(graph, forward, tidied(derive_system(forward, of=of, wrt=wrt, seed=seed), forward))
+    raw, sources = derive_recorded(forward, of=of, wrt=wrt, seed=seed)
+    record = Record(raw, of or forward.loss or "", seed, sources, tidying(forward))
+    return Derivation(graph, forward, tidied(raw, forward), record)
 
 
 def emit(
@@ -96,11 +115,22 @@ def emit(
     forward = derivation.forward
     if forward.loss is None or derivation.system.loss != forward.loss:
         raise EmitError("only the gradients of the graph's loss make a training program", hint="sg.graph(loss)")
-    stable = stabilise(fold_constants(forward))
-    derived = derive_system(stable, wrt=list(derivation), zeros=True)
-    keep = [e.name for e in forward if e.name == e.origin] if style == "readable" else []
-    system = in_order(simplify(derived, keep), forward.loss)
+    system = training_system(derivation, style)
     comments = Comments(system)
-    notes = {e.name: comments(e.name) for e in system if e.adjoint_of or style == "fast"}
+    formulas = {e.name: comments(e.name) for e in system}
     described = title or f"Training code of the network with the loss {forward.loss!r}"
-    return emit_module(Request(forward, system, update, dtype, style, described, str(derivation), notes, forward.loss))
+    return emit_module(
+        Request(forward, system, update, dtype, style, described, str(derivation), formulas, forward.loss)
+    )
+
+
+def training_system(derivation: Derivation, style: str = "fast") -> System:
+    """The equations of a program: forward, loss and every gradient in the stable form, in this order.
+
+    In the readable style every node of the network keeps an equation of its own.
+    """
+    forward = derivation.forward
+    assert forward.loss is not None
+    derived = derive_system(stabilise(fold_constants(forward)), wrt=list(derivation), zeros=True)
+    keep = [e.name for e in forward if e.name == e.origin] if style == "readable" else []
+    return in_order(simplify(derived, keep), forward.loss)

@@ -11,11 +11,28 @@ import sympy as sp
 
 from symgrad.formula import notation as n
 from symgrad.formula.functions import VARIABLE
-from symgrad.formula.indexed import Applied, Element, Reduction
+from symgrad.formula.indexed import Applied, Element, Reduction, Solved
 from symgrad.formula.plan import Plan
 
 Arrays = Mapping[str, np.ndarray]
 FOLD = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}
+MATRIX = {
+    "inv": np.linalg.inv,
+    "solve": np.linalg.solve,
+    "det": np.linalg.det,
+    "logdet": lambda a: np.linalg.slogdet(a)[1],
+    "cholesky": np.linalg.cholesky,
+    "eigenvalues": np.linalg.eigvalsh,
+    "eigenvectors": lambda a: np.linalg.eigh(a)[1],
+    "nuclear": lambda a: np.linalg.norm(a, "nuc"),
+    "polar": lambda a: a @ np.linalg.inv(_root(a.T @ a)),
+}
+
+
+def _root(a: np.ndarray) -> np.ndarray:
+    """The symmetric square root."""
+    w, v = np.linalg.eigh(a)
+    return (v * np.sqrt(w)) @ v.T
 
 
 def number(body: sp.Expr, values: Arrays, plan: Plan, place: dict[sp.Symbol, int]) -> float:
@@ -32,6 +49,8 @@ def number(body: sp.Expr, values: Arrays, plan: Plan, place: dict[sp.Symbol, int
             return sp.Float(value, 17) if value != int(value) else sp.Integer(int(value))
         if isinstance(expr, Reduction):
             return folded(expr)
+        if isinstance(expr, Solved):
+            return sp.Float(float(_solved(expr, values)[tuple(int(inside(e)) for e in expr.index)]), 17)
         if isinstance(expr, Applied):
             functions = plan.functions
             formula = functions.derivative(expr.function) if expr.order else functions.bodies[expr.function]
@@ -53,6 +72,14 @@ def number(body: sp.Expr, values: Arrays, plan: Plan, place: dict[sp.Symbol, int
         return (sp.Max if expr.kind == "max" else sp.Min)(*found) if found else sp.Integer(0)
 
     return float(inside(body))
+
+
+def _solved(expr: Solved, values: Arrays) -> np.ndarray:
+    """A matrix function of whole tensors: solve({0}.T, {1})."""
+    call, arguments = expr.written.removesuffix(")").split("(")
+    operands = [values[name] for name in expr.operands]
+    read = [(operands[int(a[1 : a.index("}")])], a.endswith(".T")) for a in arguments.split(", ")]
+    return np.asarray(MATRIX[call](*(a.T if turned else a for a, turned in read)))
 
 
 class Matrices:
@@ -133,7 +160,13 @@ class Matrices:
     def transposed(self, node: n.Transposed) -> Any:
         return self.value(node.base).T
 
+    def inverse(self, node: n.Inverse) -> Any:
+        return np.linalg.inv(self.value(node.base))
+
     def call(self, node: n.Call) -> Any:
+        if node.text in MATRIX:
+            found = MATRIX[node.text](*map(self.value, node.arguments))
+            return (found[None, :] if self.plan.setting.rows else found[:, None]) if found.ndim == 1 else found
         arguments = self._aligned([self.value(a) for a in node.arguments])
         for number, letter in enumerate(self.plan.functions.letters):
             functions = self.plan.functions

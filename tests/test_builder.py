@@ -57,7 +57,7 @@ def example() -> nx.MultiDiGraph:
 
 def test_the_example() -> None:
     graph = example()
-    assert type(graph) is nx.MultiDiGraph and graph.graph == {"symgrad": 1, "loss": "loss"}
+    assert isinstance(graph, nx.MultiDiGraph) and graph.graph == {"symgrad": 1, "loss": "loss"}
     assert {n: d["op"] for n, d in graph.nodes(data=True) if d["op"] not in ("input", "parameter")} == {
         "matmul1": "matmul",
         "z1": "add",

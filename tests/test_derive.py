@@ -380,10 +380,10 @@ LATER_STAGES = ("derive", "simplify", "lower", "schedule", "emit")
 # Ops whose names are words of NumPy, of the formula language or of English, too: a scalar function, a NumPy
 # call that is emitted, or a reduction. A stage may have one of these as text; it may not have "conv2d".
 WORDS = {
-    "abs", "add", "clip", "cos", "divide", "dot", "einsum", "equal", "erf", "exp", "expm1", "gather",
+    "abs", "add", "clip", "cos", "divide", "dot", "einsum", "equal", "erf", "exp", "expm1", "eye", "gather",
     "greater", "greater_equal", "less", "less_equal", "log", "log1p", "matmul", "max", "maximum",
     "mean", "min", "minimum", "multiply", "negative", "not_equal", "outer", "power", "prod", "reshape",
-    "sigmoid", "sign", "sin", "slice", "softplus", "sqrt", "square", "stack", "subtract", "sum", "take",
+    "sigmoid", "sign", "sin", "slice", "softplus", "solve", "sqrt", "square", "stack", "subtract", "sum", "take",
     "tanh", "transpose", "where",
 }  # fmt: skip
 
@@ -418,7 +418,7 @@ def test_no_stage_after_the_expansion_knows_an_op(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sources("derive"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_derivation_knows_reductions_only(path: Path) -> None:
-    assert words_of(path) & OPS.keys() <= {"sum", "max", "min", "prod", "add", "sign"}
+    assert words_of(path) & OPS.keys() <= {"sum", "max", "min", "prod", "add", "sign", "solve"}
 
 
 def test_the_list_of_words_is_needed() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sympy import Integer
 
 from symgrad.errors import FormulaError, ShapeError, SymgradError
-from symgrad.index.definition import At, Definition, dimension, renumber
+from symgrad.index.definition import At, Definition, dimension
 from symgrad.index.parser import (
     Operand,
     Part,
@@ -418,7 +418,7 @@ def test_what_is_printed_is_what_was_parsed(head: tuple[str, str], body: str) ->
     for part in parts:
         text = printed(part, known)
         (again,) = parse(text, tuple(known[name] for name in part.operands), frozenset({"N"}))
-        definition = renumber(again.definition, {k: part.operands.index(n) for k, n in enumerate(again.operands)})
+        definition = again.definition.renumbered({k: part.operands.index(n) for k, n in enumerate(again.operands)})
         assert distributed(definition) == distributed(part.definition), text
         assert again.boolean == part.boolean
         assert printed(Part(part.target, definition, part.operands, again.boolean), known) == text

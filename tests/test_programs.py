@@ -119,7 +119,7 @@ def test_golden_file(name: str, request: pytest.FixtureRequest) -> None:
 
 
 def test_no_golden_file_is_left_over() -> None:
-    assert {p.name.removesuffix(".py.txt") for p in GOLDEN.iterdir()} == set(GOLDEN_FILES)
+    assert {p.name.removesuffix(".py.txt") for p in GOLDEN.glob("*.py.txt")} == set(GOLDEN_FILES)
 
 
 @pytest.mark.parametrize("name", GOLDEN_FILES)

@@ -18,6 +18,7 @@ from functools import lru_cache
 import sympy as sp
 from sympy import Expr, Integer
 
+from symgrad.derive.implicit import ImplicitAdjoints
 from symgrad.derive.scalar import scalar_derivative
 from symgrad.derive.solve import solve
 from symgrad.equations import Equation, Leaf, System, equation
@@ -42,6 +43,42 @@ def derive_system(
         DeriveError: there is no scalar to differentiate, a name is unknown or not differentiable, or `of`
             does not depend on one of `wrt`.
     """
+    return derive_recorded(system, of, wrt, seed, zeros)[0]
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """Where a part of an adjoint comes from.
+
+    Attributes:
+        equation, access: the equation that reads the tensor, and the element of it that its body reads.
+        scattered: the contribution before its index equations are solved; its body is a product with the cotangent.
+        operands: the tensors that it reads, the cotangent last.
+    """
+
+    equation: str
+    access: At
+    scattered: Definition
+    operands: tuple[str, ...]
+
+    @property
+    def cotangent(self) -> At:
+        """The element of the cotangent that the body is multiplied with."""
+        (found,) = (at for at in outermost(self.scattered.body) if at.operand == len(self.operands) - 1)
+        return found
+
+
+def derive_recorded(
+    system: System,
+    of: str | None = None,
+    wrt: Sequence[str] | None = None,
+    seed: str | None = None,
+    zeros: bool = False,
+) -> tuple[System, dict[str, Contribution]]:
+    """What `derive_system` makes, and adjoint equation -> where it comes from, for all but sums of several.
+
+    Raises as `derive_system`.
+    """
     target = of or system.loss
     if target is None:
         raise DeriveError("the graph names no loss", hint='pass of="NAME", or set graph.graph["loss"]')
@@ -52,7 +89,7 @@ def derive_system(
     pass_.system.gradients = {}
     pass_.start(seed)
     pass_.run(names, zeros)
-    return replace(pass_.system, loss=target if seed is None else None)
+    return replace(pass_.system, loss=target if seed is None else None), pass_.record
 
 
 def _wanted(system: System, wrt: Sequence[str] | None) -> list[str]:
@@ -76,6 +113,10 @@ class _Reverse:
     target: str
     adjoints: dict[str, str] = field(default_factory=dict)
     partials: dict[str, list[str]] = field(default_factory=dict)
+    record: dict[str, Contribution] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.implicit = ImplicitAdjoints(self.system, derive_system)
 
     def start(self, seed: str | None) -> None:
         shape = self.system.shape(self.target)
@@ -107,10 +148,17 @@ class _Reverse:
         for e in reversed(list(self.system.equations.values())):
             if e.name in active and e.name in self.partials:
                 cotangent = self._adjoint(e.name)
-                for partial in self._contributions(e, cotangent, active):
-                    self._contribute(*partial)
+                if e.solution is not None:
+                    self._solve_adjoint(e, cotangent, active)
+                for operand, made in self._contributions(e, cotangent, active):
+                    self._contribute(e, operand, made)
         for name in wrt:
             self.system.gradients[name] = self._adjoint(name)
+
+    def _solve_adjoint(self, e: Equation, cotangent: str, active: set[str]) -> None:
+        """The contributions of a tensor that equations define."""
+        for operand, name in self.implicit.contributions(e, cotangent, active):
+            self.partials.setdefault(operand, []).append(name)
 
     def _active(self, wrt: Sequence[str]) -> set[str]:
         """The tensors on a way from `wrt` to the target."""
@@ -120,19 +168,17 @@ class _Reverse:
                 reached.add(e.name)
         return reached & self.system.needed_for([self.target])
 
-    def _contributions(
-        self, e: Equation, cotangent: str, active: set[str]
-    ) -> Iterator[tuple[Equation, str, Definition, Sequence[str], At]]:
-        """(equation, operand, definition, its operands, the access) of every contribution that e makes."""
+    def _contributions(self, e: Equation, cotangent: str, active: set[str]) -> Iterator[tuple[str, Contribution]]:
+        """(operand, contribution) for every contribution that e makes."""
         for access in e.definition.accesses:
             operand = e.source(access)
             if operand not in active or self.system.dtype(operand) != "float":
                 continue
             weight, operands = self._weight(e, access)
             if weight != 0:
-                number = len(operands)
-                contribution = _contribution(e.definition, access, weight, number, self.system.shape(operand))
-                yield e, operand, contribution, [*operands, cotangent], access
+                sizes = access.sizes(self.system.shape(operand))
+                scattered = _contribution(e.definition, access, weight, len(operands), sizes)
+                yield operand, Contribution(e.name, access, scattered, (*operands, cotangent))
 
     def _weight(self, e: Equation, access: At) -> tuple[Expr, list[str]]:
         """What the cotangent is multiplied with: the derivative, or what the reduction makes of it."""
@@ -165,11 +211,13 @@ class _Reverse:
         others = self._add(f"{e.name}_others", product, [each], None)
         return At(n, kept), [*e.operands, others]
 
-    def _contribute(self, e: Equation, operand: str, made: Definition, operands: Sequence[str], access: At) -> None:
-        name = self._add(f"d_{operand}_via_{e.name}", made, operands, operand, e.origin)
-        if access.view is not None:
+    def _contribute(self, e: Equation, operand: str, part: Contribution) -> None:
+        made = solve(part.scattered, part.cotangent, e.shape)
+        name = self._add(f"d_{operand}_via_{e.name}", made, part.operands, operand, e.origin)
+        if part.access.view is not None:
             back = _reshaping(made.shape, tuple(self.system.shape(operand)))
             name = self._add(f"d_{operand}_reshaped", back, [name], operand, e.origin)
+        self.record[name] = part
         self.partials.setdefault(operand, []).append(name)
 
     def _adjoint(self, name: str) -> str:
@@ -188,7 +236,10 @@ class _Reverse:
         if name in self.system.leaves or name == wanted:
             return name
         e = self.system.equations.pop(name)
-        return self.system.add(replace(e, name=free_name(wanted, self.system))).name
+        renamed = self.system.add(replace(e, name=free_name(wanted, self.system))).name
+        if name in self.record:
+            self.record[renamed] = self.record.pop(name)
+        return renamed
 
     def _add(
         self,
@@ -204,18 +255,10 @@ class _Reverse:
 
 
 @lru_cache(maxsize=4096)
-def _contribution(
-    definition: Definition, access: At, weight: Expr, number: int, operand_shape: tuple[Expr, ...]
-) -> Definition:
-    """Adjoint of one access, the cotangent being operand `number`."""
+def _contribution(definition: Definition, access: At, weight: Expr, number: int, sizes: tuple[Expr, ...]) -> Definition:
+    """Adjoint of one access as it arises: added at the index that was read, the cotangent being operand `number`."""
     cotangent = At(number, definition.write)
-    scattered = define(definition.loops, access.sizes(operand_shape), access.index, cotangent * weight, "sum")
-    return _solved(scattered, number, definition.shape)
-
-
-def _solved(scattered: Definition, number: int, shape: tuple[Expr, ...]) -> Definition:
-    (cotangent,) = (at for at in outermost(scattered.body) if at.operand == number)
-    return solve(scattered, cotangent, shape)
+    return define(definition.loops, sizes, access.index, cotangent * weight, "sum")
 
 
 @lru_cache(maxsize=4096)

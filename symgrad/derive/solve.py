@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import sympy as sp
 from sympy import Expr, Symbol
@@ -18,7 +19,22 @@ from symgrad.index.bounds import within
 from symgrad.index.definition import At, Definition, define, index_symbol, outermost
 
 
-@lru_cache(maxsize=4096)
+class Solution(NamedTuple):
+    """One index equation and what it was solved for.
+
+    Attributes:
+        axis: the axis of the result that it belongs to; its index is called `target`.
+        index: what stood at that axis, over the loops of the definition that was solved.
+        loop, value: the loop that it was solved for, and its value over `target` and the other loops.
+    """
+
+    axis: int
+    target: Symbol
+    index: Expr
+    loop: Symbol
+    value: Expr
+
+
 def solve(definition: Definition, factor: At, factor_shape: tuple[Expr, ...]) -> Definition:
     """The definition with as many output axes as possible turned into loops over the whole axis.
 
@@ -26,7 +42,16 @@ def solve(definition: Definition, factor: At, factor_shape: tuple[Expr, ...]) ->
     loop that indexes it plainly may run over every solution of its equation, as long as the rest of the body
     is finite there: the body must be polynomial in what it reads and in the indices.
     """
+    return solutions(definition, factor, factor_shape)[0]
+
+
+@lru_cache(maxsize=4096)
+def solutions(
+    definition: Definition, factor: At, factor_shape: tuple[Expr, ...]
+) -> tuple[Definition, tuple[Solution, ...]]:
+    """What `solve` returns, and the index equations that it solved, in the order of the axes."""
     loops, write, body = dict(definition.loops), list(definition.write), definition.body
+    found: list[Solution] = []
     for axis, size in enumerate(definition.shape):
         target = index_symbol(f"s{axis}")
         if size == 1 and write[axis] == 0:
@@ -40,12 +65,13 @@ def solve(definition: Definition, factor: At, factor_shape: tuple[Expr, ...]) ->
             vanishing = _reads_zero(loop, loops[loop], factor, factor_shape) and _polynomial(body, loops)
             if not vanishing and not within(solution, remaining, loops[loop]):
                 continue
+            found.append(Solution(axis, target, write[axis], loop, solution))
             change = {loop: solution}
             body, factor = body.xreplace(change), factor.xreplace(change)
             write = [target if k == axis else w.xreplace(change) for k, w in enumerate(write)]
             loops = remaining
             break
-    return define(list(loops.items()), definition.shape, write, body, definition.reduction)
+    return define(list(loops.items()), definition.shape, write, body, definition.reduction), tuple(found)
 
 
 def _candidates(write: Sequence[Expr], axis: int, loops: Mapping[Symbol, Expr]) -> list[Symbol]:

@@ -11,6 +11,7 @@ from symgrad.emit.source import (
     BIND,
     DTYPES,
     INDENT,
+    applied_text,
     bound_functions,
     mentions,
     scalar_text,
@@ -18,6 +19,7 @@ from symgrad.emit.source import (
     size_text,
     view_text,
 )
+from symgrad.emit.source_map import Line
 from symgrad.lower.ir import Array, View
 from symgrad.names import free_name
 from symgrad.schedule import Call, flatten, plan_memory
@@ -128,7 +130,7 @@ class _Binder:
             if call.equation != previous and comment:
                 lines.append(f"{INDENT}# {comment}")
             previous = call.equation
-            lines += [INDENT + line for line in self._call(call)]
+            lines += [Line(INDENT + line, [call.equation]) for line in self._call(call)]
         return [INDENT + line for line in lines]
 
     def _inputs(self, calls: Sequence[Call], results: Sequence[str]) -> list[str]:
@@ -196,6 +198,10 @@ class _Binder:
             return f"{self._function('copyto')}({out}, {arguments[0]}, where={arguments[1]})"
         if function == "accumulate":
             return f"{self._function('add')}({out}, {arguments[0]}, {out})"
+        if function == "apply":
+            text, helpers = applied_text(arguments[0], arguments[1:])
+            self.functions |= helpers
+            return f"{self._function('copyto')}({out}, {text})"
         if function == "gather":
             return f"{self._function('copyto')}({out}, {arguments[0]}[{', '.join(arguments[1:])}])"
         if function == "scatter":

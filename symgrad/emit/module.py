@@ -12,6 +12,7 @@ from symgrad.emit.program import Program, sealed
 from symgrad.emit.readable import readable_lines
 from symgrad.emit.request import Request, check_request
 from symgrad.emit.source import SPECIAL
+from symgrad.emit.source_map import source_map
 from symgrad.emit.tables import table_lines
 from symgrad.emit.update import update_lines
 
@@ -26,18 +27,21 @@ def emit_module(request: Request) -> Program:
     body, functions = (fast_lines if request.style == "fast" else readable_lines)(request)
     update = update_lines(request.optimizer, request.style)
     region = [*table_lines(request), *_special_sources(functions), "", "", *body, "", "", *update, "", ""]
-    source = sealed(_assembled(request, "\n".join(line.rstrip() for line in region)))
+    before, after = _surroundings(request)
+    source = sealed(before + "\n".join(line.rstrip() for line in region) + after)
+    lines = source_map(request, region, first=before.count("\n") + 1)
     leaves = request.forward.leaves.values()
     shapes = {leaf.name: tuple(map(int, leaf.shape)) for leaf in leaves if leaf.kind == "parameter"}
-    return Program(source, request.title, request.style, request.dtype, request.optimizer.name, shapes)
+    return Program(source, request.title, request.style, request.dtype, request.optimizer.name, shapes, lines)
 
 
-def _assembled(request: Request, region: str) -> str:
+def _surroundings(request: Request) -> tuple[str, str]:
+    """What stands in the file before the network's part, and after it."""
     text = Path(inspect.getsourcefile(runtime) or "").read_text(encoding="utf-8")
     head, rest = text.split(START)
     _, tail = rest.split(END)
     imports = head[head.index("from __future__") :]
-    return f'"""{_docstring(request)}"""\n\n{imports}{START}{region}{END}{tail}'
+    return f'"""{_docstring(request)}"""\n\n{imports}{START}', f"{END}{tail}"
 
 
 def _docstring(request: Request) -> str:
@@ -47,7 +51,7 @@ def _docstring(request: Request) -> str:
         lines = [*lines[:MAX_DESCRIPTION], f"... and {len(lines) - MAX_DESCRIPTION} lines more"]
     origin = f"{MARK}: {request.style} style, {request.dtype}, optimizer {request.optimizer.name}."
     text = "\n".join([request.title, "", origin, "", *lines, ""])
-    return text.replace("\\", "\\\\").replace('"""', "'''")
+    return text.replace("\\", "\\\\").replace('"""', "'''").replace("\r", "\\r")
 
 
 def _special_sources(functions: Iterable[str]) -> list[str]:

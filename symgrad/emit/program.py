@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 
+from symgrad.emit.source_map import SourceEntry
+from symgrad.markup import element, html
 from symgrad.writing import write_whole
 
 SEAL = "# Emitted by symgrad; SHA-256 of the lines above: "
@@ -23,6 +25,7 @@ class Program:
         title: its first line.
         style, dtype, optimizer: what it was emitted with.
         parameters: the shape of each parameter.
+        source_map: what each line of code computes, and the node that it is there for.
     """
 
     source: str
@@ -31,9 +34,13 @@ class Program:
     dtype: str
     optimizer: str
     parameters: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    source_map: tuple[SourceEntry, ...] = ()
 
     def __str__(self) -> str:
         return self.source
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {"text/plain": self.source, "text/html": html(element("pre", {}, element("code", {}, self.source)))}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all. Raises FileError where that cannot be."""
@@ -41,11 +48,16 @@ class Program:
 
     def load(self, name: str = "symgrad_program") -> ModuleType:
         """The program as a module, without a file. Tracebacks show its lines."""
-        file = f"<{name} {hashlib.sha256(self.source.encode()).hexdigest()[:12]}>"
-        module = ModuleType(name)
-        linecache.cache[file] = (len(self.source), None, self.source.splitlines(keepends=True), file)
-        exec(compile(self.source, file, "exec"), module.__dict__)
-        return module
+        return load_module(self.source, name)
+
+
+def load_module(source: str, name: str) -> ModuleType:
+    """An emitted file as a module, without a file. Tracebacks show its lines."""
+    file = f"<{name} {_digest(source)[:12]}>"
+    module = ModuleType(name)
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    exec(compile(source, file, "exec", dont_inherit=True), module.__dict__)
+    return module
 
 
 def sealed(source: str) -> str:

@@ -14,6 +14,7 @@ from symgrad.emit.source import (
     DTYPES,
     INDENT,
     ArrayPrinter,
+    applied_text,
     cut_text,
     is_mask,
     mentions,
@@ -22,7 +23,9 @@ from symgrad.emit.source import (
     size_text,
     view_text,
 )
+from symgrad.emit.source_map import Line
 from symgrad.lower.ir import (
+    Apply,
     Array,
     Code,
     Contract,
@@ -65,7 +68,7 @@ _BIND_LINES = [
 def readable_lines(request: Request) -> tuple[list[str], set[str]]:
     """Three functions and `_bind` as lines, and the functions that they call."""
     code = request.code
-    writer = Writer(code, request.comments)
+    writer = Writer(code, request.notes)
     parts = request.stages(code.statements)
     keep = {code.values[name] for name in request.system.wanted()}
     lines: list[str] = []
@@ -153,6 +156,7 @@ class Writer:
             for view in views_read(statement):
                 self.counts[view.array] = self.counts.get(view.array, 0) + 1
         self.aliases: dict[str, list[tuple[str, View]]] = {}
+        self.filled = {s.target.array for s in flattened(self.code.statements) if _fills(s)}
         for array in self.code.arrays.values():
             if array.alias is not None:
                 self.aliases.setdefault(array.alias.array, []).append((array.name, array.alias))
@@ -161,6 +165,7 @@ class Writer:
         """The statements' lines; arrays in `keep` get a line of their own."""
         lines: list[str] = []
         previous = ""
+        within: list[str] = []
         for k, statement in enumerate(statements):
             following = statements[k + 1] if k + 1 < len(statements) else None
             if statement.equation != previous and statement.equation in self.comments:
@@ -168,9 +173,11 @@ class Writer:
             previous = statement.equation
             if isinstance(statement, Contract) and self._inlines(statement, following, keep):
                 self.inlined[statement.target.array] = self._contraction(statement)
+                within.append(statement.equation)
                 continue
-            lines += self._statement(statement)
-            lines += self._aliases(statement)
+            computed = dict.fromkeys([statement.equation, *within])
+            lines += [Line(line, [*computed]) for line in (*self._statement(statement), *self._aliases(statement))]
+            within = []
         return lines
 
     def _inlines(self, s: Contract, following: Statement | None, keep: set[str]) -> bool:
@@ -218,7 +225,7 @@ class Writer:
             return view.array
         return f"{view.array}[{', '.join(map(cut_text, view.index))}]"
 
-    def _right(self, s: Map | Reduce | Contract | Gather) -> str:
+    def _right(self, s: Map | Reduce | Contract | Gather | Apply) -> str:
         if isinstance(s, Map):
             return self._body(s)
         if isinstance(s, Reduce):
@@ -226,6 +233,9 @@ class Writer:
             text = f"{self._view(s.source)}.{s.kind}(axis={axes})"
         elif isinstance(s, Contract):
             text = self._contraction(s)
+        elif isinstance(s, Apply):
+            text, helpers = applied_text(s.function, [self._view(v) for v in s.operands])
+            self.helpers |= helpers
         else:
             entries = [":" if v is None else self._view(v) for v in s.index]
             text = f"{self._view(s.source)}[{', '.join(entries)}]"
@@ -260,8 +270,8 @@ class Writer:
                     else (f"np.broadcast_to({text}, {shape_text(array.shape)}).copy()")
                 )
             if max(len(v.shape) for v in s.reads.values()) < len(array.shape):
-                return f"({text}).reshape{shape_text(array.shape)}"
-            if s.body.is_Symbol and s.reads[s.body].whole:
+                text = f"({text}).reshape{shape_text(array.shape)}"
+            if s.body.is_Symbol and (s.reads[s.body].whole or array.name in self.filled):
                 return f"{text}.copy()"
         return text
 
@@ -279,3 +289,8 @@ class Writer:
             return f"{s.target.array}[{', '.join(entries)}] += {value}"
         entries = ["slice(None)" if e == ":" else e for e in entries]
         return f"np.add.at({s.target.array}, ({', '.join(entries)},), {value})"
+
+
+def _fills(s: Statement) -> bool:
+    """Whether a statement writes into an array that is there already."""
+    return not isinstance(s, For) and (isinstance(s, Scatter) or not s.target.whole or getattr(s, "accumulate", False))

@@ -6,11 +6,12 @@ import keyword
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from symgrad.emit import runtime, special
+from symgrad.emit.initial import initialisers
 from symgrad.equations import System, shape_attribute
 from symgrad.errors import EmitError
 from symgrad.lower import lower
@@ -28,6 +29,8 @@ class OfEquation(Protocol):
 
 Step = TypeVar("Step", bound=OfEquation)
 
+STAGES = ("forward", "loss", "backward")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -36,7 +39,7 @@ class Request:
     Attributes:
         forward: the network's equations, for how parameters start.
         system: forward and adjoint equations, simplified, in the order forward, loss, backward.
-        comments: equation -> formula; description: the module's docstring.
+        comments: equation -> formula, for every equation; description: the module's docstring.
     """
 
     forward: System
@@ -48,6 +51,11 @@ class Request:
     description: str
     comments: Mapping[str, str]
     loss: str
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """The comments that the readable style prints: its forward lines say by themselves what they compute."""
+        return {name: text for name, text in self.comments.items() if self.system.equations[name].adjoint_of}
 
     @property
     def gradients(self) -> dict[str, str]:
@@ -78,6 +86,11 @@ class Request:
                 names[leaf.name] = free_name(f"{leaf.name.upper()}_VALUE", taken)
         return names
 
+    @cached_property
+    def initialisers(self) -> dict[str, tuple[Any, ...]]:
+        """Parameter -> how it starts: (scheme, arguments...)."""
+        return initialisers(self.forward)
+
     def tensor(self, array: str) -> str:
         """The tensor that an array holds: its own name, where the program uses another one."""
         return self._tensors.get(array, array)
@@ -94,11 +107,19 @@ class Request:
 
     def stages(self, steps: Sequence[Step]) -> tuple[list[Step], list[Step], list[Step]]:
         """The steps of forward, of loss and of backward."""
-        first, second = _stages(self.system, self.loss)
         parts: tuple[list[Step], list[Step], list[Step]] = ([], [], [])
         for step in steps:
-            parts[0 if step.equation in first else 1 if step.equation in second else 2].append(step)
+            parts[STAGES.index(self.stage(step.equation))].append(step)
         return parts
+
+    def stage(self, equation: str) -> str:
+        """The one of `STAGES` that computes an equation."""
+        first, second = self._needed
+        return STAGES[0 if equation in first else 1 if equation in second else 2]
+
+    @cached_property
+    def _needed(self) -> tuple[set[str], set[str]]:
+        return _stages(self.system, self.loss)
 
 
 def check_request(request: Request) -> None:

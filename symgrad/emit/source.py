@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import sympy as sp
 from sympy import Expr, Symbol
@@ -22,6 +22,8 @@ SPECIAL = {  # functions that NumPy lacks -> what has to be copied into the file
     "_erfc": ("_horner", "_erf_small", "_erfc_tail", "_erfc"),
     "_sigmoid": ("_sigmoid",),
     "_softplus": ("_softplus",),
+    "_lyapunov": ("_lyapunov",),
+    "_polar": ("_polar",),
 }
 
 _NUMPY_CALLS: dict[type[Expr], str] = {
@@ -232,6 +234,11 @@ def _inserted(view: View, rank: int) -> str:
     while len(entries) > 1 and entries[-1] == ":":
         entries.pop()
     return f"[{', '.join(entries)}]"
+
+
+def applied_text(function: str, operands: Sequence[str]) -> tuple[str, set[str]]:
+    """A function of whole matrices, and those of its names that have to be copied into the file."""
+    return function.format(*operands), {name for name in SPECIAL if name + "(" in function}
 
 
 def bound_functions(functions: Iterable[str]) -> list[str]:

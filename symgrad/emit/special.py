@@ -82,3 +82,15 @@ def _sigmoid(x: Array) -> Array:
 def _softplus(x: Array) -> Array:
     """log(1 + exp(x)), for any x."""
     return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
+
+
+def _lyapunov(h: Array, b: Array) -> Array:
+    """The y with h @ y + y @ h = b, for a symmetric positive definite h."""
+    w, v = np.linalg.eigh(h)
+    return np.asarray(v @ ((v.T @ b @ v) / (w[:, None] + w)) @ v.T)
+
+
+def _polar(a: Array) -> tuple[Array, Array]:
+    """q and h with a = q @ h: columns of q orthonormal, h symmetric."""
+    u, s, vt = np.linalg.svd(a, full_matrices=False)
+    return u @ vt, (vt.T * s) @ vt

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import sympy as sp
 from sympy import Expr
 
-from symgrad.emit.initial import initialisers
 from symgrad.emit.request import Request
 from symgrad.emit.source import DTYPES, INDENT, size_text
+from symgrad.emit.source_map import INIT, Line
 from symgrad.equations import System, shape_attribute
 from symgrad.index.definition import At
 from symgrad.index.parser import parse_dimension
@@ -24,24 +24,24 @@ def table_lines(request: Request) -> list[str]:
     leaves = forward.leaves.values()
     inputs = {x.name: (x.dtype, shape_attribute(x.shape)) for x in leaves if x.kind == "input"}
     parameters = {x.name: shape_attribute(x.shape) for x in leaves if x.kind == "parameter"}
-    starts = initialisers(forward)
+    starts = request.initialisers
     gradients = {name: shape_attribute(system.shape(name)) for name in system.gradients}
     needed = system.needed_for(system.outputs)
     return [
         f"DTYPE: type[np.floating[Any]] = np.{request.dtype}",
-        *_table("INPUTS: dict[str, tuple[str, tuple[int | str, ...]]]", inputs),
-        f"FORWARD_INPUTS: tuple[str, ...] = {_quoted(tuple(n for n in inputs if n in needed))}",
-        f"OUTPUTS: tuple[str, ...] = {_quoted(system.outputs)}",
-        *_table("PARAMETERS: dict[str, tuple[int, ...]]", parameters),
-        *_table("GRADIENTS: dict[str, tuple[int | str, ...]]", gradients),
-        *_table("INITIALISERS: dict[str, tuple[Any, ...]]", starts),
-        *_table("RANGES: dict[str, tuple[int, int]]", index_ranges(forward)),
-        f"BATCH: str | None = {_quoted(batch_dimension(forward))}",
-        *_table("HYPERPARAMETERS: dict[str, float]", dict(request.optimizer.defaults)),
-        f"STATE: tuple[str, ...] = {_quoted(request.optimizer.state)}",
+        *table("INPUTS: dict[str, tuple[str, tuple[int | str, ...]]]", inputs),
+        f"FORWARD_INPUTS: tuple[str, ...] = {quoted(tuple(n for n in inputs if n in needed))}",
+        f"OUTPUTS: tuple[str, ...] = {quoted(system.outputs)}",
+        *table("PARAMETERS: dict[str, tuple[int, ...]]", parameters),
+        *table("GRADIENTS: dict[str, tuple[int | str, ...]]", gradients),
+        *_starts(table("INITIALISERS: dict[str, tuple[Any, ...]]", starts), list(starts)),
+        *table("RANGES: dict[str, tuple[int, int]]", index_ranges(forward)),
+        f"BATCH: str | None = {quoted(batch_dimension(forward))}",
+        *table("HYPERPARAMETERS: dict[str, float]", dict(request.optimizer.defaults)),
+        f"STATE: tuple[str, ...] = {quoted(request.optimizer.state)}",
         f'OPTIMIZER = "{request.optimizer.name}"',
         f'NETWORK = "{_fingerprint(forward)}"',
-        *_expressions([shape for _, shape in inputs.values()] + list(gradients.values())),
+        *size_expressions([shape for _, shape in inputs.values()] + list(gradients.values())),
         *(f"{request.constants[x.name]} = {_array(x.value, x.dtype)}" for x in leaves if x.name in request.constants),
     ]
 
@@ -53,14 +53,23 @@ def _fingerprint(system: System) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _table(name: str, rows: Mapping[str, object]) -> list[str]:
-    short = f"{name} = {_quoted(dict(rows))}"
+def table(name: str, rows: Mapping[str, object]) -> list[str]:
+    """`name = {...}`, on one line if it is short."""
+    short = f"{name} = {quoted(dict(rows))}"
     if len(short) <= 100:
         return [short]
-    return [f"{name} = {{", *(f'{INDENT}"{key}": {_quoted(value)},' for key, value in rows.items()), "}"]
+    return [f"{name} = {{", *(f'{INDENT}"{key}": {quoted(value)},' for key, value in rows.items()), "}"]
 
 
-def _quoted(value: object) -> str:
+def _starts(table: list[str], parameters: list[str]) -> list[str]:
+    """The table's lines marked with the parameters whose start they say."""
+    if len(table) == 1:
+        return [Line(table[0], parameters, INIT)]
+    head, *rows, tail = table
+    return [head, *(Line(row, [name], INIT) for row, name in zip(rows, parameters, strict=True)), tail]
+
+
+def quoted(value: object) -> str:
     """repr with double quotes; names hold no quotes of their own."""
     return repr(value).replace("'", '"')
 
@@ -69,7 +78,7 @@ def _array(value: object, dtype: str) -> str:
     return f"np.array({value!r}, {DTYPES[dtype]})"
 
 
-def _expressions(shapes: list[Shape]) -> list[str]:
+def size_expressions(shapes: list[Shape]) -> list[str]:
     """Sizes that are computed from other ones."""
     texts = dict.fromkeys(n for shape in shapes for n in shape if isinstance(n, str) and not n.isidentifier())
     head = "DIM_EXPRESSIONS: dict[str, Callable[[dict[str, int]], int]] = {"

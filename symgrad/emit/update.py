@@ -6,6 +6,7 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.emit.source import INDENT, ArrayPrinter, bound_functions, scalar_text
+from symgrad.emit.source_map import UPDATE, Line
 from symgrad.lower.ir import Array, Code, Map, View, whole
 from symgrad.optimizers import Optimizer
 from symgrad.schedule import flatten, plan_memory
@@ -33,7 +34,7 @@ def update_lines(optimizer: Optimizer, style: str) -> list[str]:
     lines += ["", f"{INDENT}def update(k: int, hyper: dict[str, float]) -> None:"]
     lines += [f'{INDENT * 2}"""Step number k, in place."""']
     lines += [f'{INDENT * 2}{name} = hyper["{name}"]' for name in optimizer.defaults]
-    lines += [f"{INDENT * 2}{symbol} = {scalar_text(value)}" for symbol, value in scalars.items()]
+    lines += [INDENT * 2 + line for line in _shared(scalars, updates)]
     lines += [INDENT * 2 + line for line in body]
     return [*lines, "", f"{INDENT}return update"]
 
@@ -71,9 +72,16 @@ def _partly(expr: Expr, hoist: object, vectors: set[str]) -> Expr:
     )
 
 
+def _shared(scalars: dict[Symbol, Expr], updates: dict[str, Expr]) -> list[str]:
+    """The lines of the hoisted scalars, each for all the updates that read it."""
+    users = {symbol: [name for name, expr in updates.items() if symbol in expr.free_symbols] for symbol in scalars}
+    return [Line(f"{symbol} = {scalar_text(value)}", users[symbol], UPDATE) for symbol, value in scalars.items()]
+
+
 def _readable(updates: dict[str, Expr], vectors: dict[str, str]) -> list[str]:
     reads = {sp.Symbol(name, real=True): array for name, array in vectors.items()}
-    return [f"{vectors[name]}[...] = {ArrayPrinter(reads)(expr)}" for name, expr in updates.items()]
+    printer = ArrayPrinter(reads)
+    return [Line(f"{vectors[name]}[...] = {printer(expr)}", [name], UPDATE) for name, expr in updates.items()]
 
 
 def _fast(updates: dict[str, Expr], vectors: dict[str, str]) -> tuple[list[str], set[str], list[str]]:
@@ -85,7 +93,7 @@ def _fast(updates: dict[str, Expr], vectors: dict[str, str]) -> tuple[list[str],
     calls = flatten(code)
     plan_memory(code, calls, ())
     functions: set[str] = set()
-    lines = []
+    lines: list[str] = []
     for call in calls:
         name = {"copy": "copyto", "fill": "copyto"}.get(call.function, call.function)
         functions.add(name)
@@ -93,7 +101,7 @@ def _fast(updates: dict[str, Expr], vectors: dict[str, str]) -> tuple[list[str],
         assert call.out is not None
         first = [call.out.array] if name == "copyto" else []
         last = [] if name == "copyto" else [call.out.array]
-        lines.append(f"{name}({', '.join([*first, *arguments, *last])})")
+        lines.append(Line(f"{name}({', '.join([*first, *arguments, *last])})", [call.equation], UPDATE))
     made = [a for a in code.arrays.values() if a.kind == "buffer"]
     own = [f"{a.name} = np.empty_like(theta)" for a in made if a.alias is None]
     shared = [f"{a.name} = {a.alias.array}" for a in made if a.alias is not None]

@@ -14,8 +14,12 @@ from symgrad.equations import System
 from symgrad.errors import DeriveError, nearest
 from symgrad.formula.indexed import Applied
 from symgrad.formula.kinks import kink_notes
-from symgrad.formula.lines import Line, Lines, latex_block
+from symgrad.formula.layout import layout_lines
+from symgrad.formula.lines import Line, Lines, latex_block, mathml_block
 from symgrad.formula.plan import Plan, nodes_of
+from symgrad.formula.step_system import Record
+from symgrad.formula.step_writer import derivation_steps
+from symgrad.formula.steps import Steps
 from symgrad.formula.sympy_form import SympyForm
 
 NEAT = 60  # a line longer than this has no shape beside it
@@ -34,7 +38,18 @@ class Formula:
         self.name = derivation.system.gradients[tensor]
 
     def __str__(self) -> str:
-        return self._written(self._lines(indexed=False))
+        return self.written()
+
+    def written(self, layout: str = "denominator") -> str:
+        """Matrix notation: the gradient in the tensor's shape, or in "numerator" layout its transpose.
+
+        Raises DeriveError for another layout.
+        """
+        return self._written(self.derivation.formula_lines(self.name, False, layout))
+
+    def latex_written(self, layout: str = "denominator") -> str:
+        """The same in LaTeX, for math mode."""
+        return latex_block(self.derivation.formula_lines(self.name, False, layout))
 
     @property
     def indexed(self) -> str:
@@ -45,6 +60,11 @@ class Formula:
     def latex(self) -> str:
         """Matrix notation in LaTeX, for math mode."""
         return latex_block(self._lines(indexed=False))
+
+    @property
+    def mathml(self) -> str:
+        """Matrix notation as a `math` element."""
+        return mathml_block(self._lines(indexed=False))
 
     @property
     def sympy(self) -> sp.Eq:
@@ -61,11 +81,21 @@ class Formula:
         """The gradient's shape: integers, and symbols for dimensions with a name."""
         return tuple(int(n) if n.is_Integer else n for n in self.derivation.system.shape(self.name))
 
-    def _repr_latex_(self) -> str:
-        return rf"$\displaystyle {self.latex}$"
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return notebook_bundle(str(self), self.latex, self.mathml)
 
     def __repr__(self) -> str:
         return f"<Formula {self._lines(indexed=False)[0].text}>"
+
+    def steps(self) -> Steps:
+        """The derivation of this gradient, one rule at a time, from the loss down to the tensor.
+
+        Raises DeriveError if the derivation was made without a record.
+        """
+        d = self.derivation
+        if d.record is None:
+            raise DeriveError("this derivation keeps no record of its steps", hint="make it with sg.derive(graph)")
+        return derivation_steps(d.record, d.forward, d.plan.nodes, self.tensor, d.plan.shown)
 
     def _lines(self, indexed: bool) -> list[Line]:
         return self.derivation.formula_lines(self.name, indexed)
@@ -84,10 +114,13 @@ class Derivation:
     Attributes:
         graph: the derived graph, forward and adjoint tensors, in the network's own schema.
         forward, system: the equations of the network, and the same with the adjoints'.
+        record: how they came about, if that is known: what `steps` replays.
     """
 
-    def __init__(self, graph: nx.MultiDiGraph[Any], forward: System, derived: System) -> None:
-        self.network, self.forward, self.system = graph, forward, derived
+    def __init__(
+        self, graph: nx.MultiDiGraph[Any], forward: System, derived: System, record: Record | None = None
+    ) -> None:
+        self.network, self.forward, self.system, self.record = graph, forward, derived, record
 
     @cached_property
     def graph(self) -> nx.MultiDiGraph[Any]:
@@ -118,7 +151,14 @@ class Derivation:
         return f"<Derivation of {self.system.loss!r} by {', '.join(names)}>"
 
     def __str__(self) -> str:
-        sections = self._sections()
+        return self.written()
+
+    def written(self, layout: str = "denominator") -> str:
+        """The whole derivation: gradients in the tensors' shapes, or in "numerator" layout transposed.
+
+        Raises DeriveError for another layout.
+        """
+        sections = self._sections(layout)
         shapes = [(line, wrapped) for _, lines in sections for line in lines for wrapped in [line.wrapped("  ")]]
         width = max((len(w[0]) for line, w in shapes if line.shape is not None and len(w[0]) <= NEAT), default=0)
         blocks = []
@@ -134,8 +174,13 @@ class Derivation:
         """The whole derivation in LaTeX, for math mode."""
         return latex_block([line for _, lines in self._sections() for line in lines])
 
-    def _repr_latex_(self) -> str:
-        return rf"$\displaystyle {self.latex}$"
+    @property
+    def mathml(self) -> str:
+        """The whole derivation as a `math` element."""
+        return mathml_block([line for _, lines in self._sections() for line in lines])
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return notebook_bundle(str(self), self.latex, self.mathml)
 
     def kinks(self) -> list[str]:
         """The conventions that the derivation uses where a derivative does not exist."""
@@ -155,13 +200,13 @@ class Derivation:
     def sympy_form(self) -> SympyForm:
         return SympyForm(self.plan)
 
-    def formula_lines(self, name: str, indexed: bool) -> list[Line]:
+    def formula_lines(self, name: str, indexed: bool, layout: str = "denominator") -> list[Line]:
         """The line of one equation, and those of the symbols in it that are no tensors of the network."""
         make = Lines(self.plan)
-        line = make.indexed if indexed else make.matrix
-        names = self._rests_on(name)
-        found = [part for other in [name, *names] for part in line(other)]
-        return found + [make.function(k) for k in self._functions_in([name, *names])]
+        names = [name, *self._rests_on(name)]
+        lines = map(make.indexed, names) if indexed else (layout_lines(self.plan, n, layout) for n in names)
+        found = [part for several in lines for part in several]
+        return found + [make.function(k) for k in self._functions_in(names)]
 
     def _rests_on(self, name: str) -> list[str]:
         """The equations with a line that `name` uses, except the network's own, nearest first."""
@@ -201,15 +246,26 @@ class Derivation:
             stack.extend(n for n in self.plan.system.equations[name].operands if n not in self.plan.shown)
         return sorted(found)
 
-    def _sections(self) -> list[tuple[str, list[Line]]]:
-        plan, make = self.plan, Lines(self.plan)
+    def stages(self) -> list[tuple[str, list[str]]]:
+        """The equations with a line, in the order of reading: forward, loss, backward."""
+        plan = self.plan
         shown = [n for n in plan.system.equations if n in plan.shown]
         loss = [n for n in shown if n in plan.forward and (n in plan.tail or n == plan.system.loss)]
         forward = [n for n in shown if n in plan.forward and n not in loss]
         backward = self._backward([n for n in shown if n not in plan.forward])
         named = [("forward", forward), ("loss", loss), ("backward", backward)]
-        sections = [(title, [line for n in names for line in make.matrix(n)]) for title, names in named if names]
-        functions = [make.function(k) for k in range(len(plan.functions.bodies))]
+        return [(title, names) for title, names in named if names]
+
+    def functions(self) -> list[Line]:
+        """What the letters of activations stand for."""
+        make = Lines(self.plan)
+        return [make.function(k) for k in range(len(self.plan.functions.bodies))]
+
+    def _sections(self, layout: str = "denominator") -> list[tuple[str, list[Line]]]:
+        plan, functions = self.plan, self.functions()
+        sections = [
+            (title, [line for n in names for line in layout_lines(plan, n, layout)]) for title, names in self.stages()
+        ]
         return [*sections, ("where", functions)] if functions else sections
 
     def _backward(self, names: list[str]) -> list[str]:
@@ -227,6 +283,11 @@ class Derivation:
         rank = {name: k for k, name in enumerate(gradients)}
         read = {n for name in names for n in self._read(name)}
         return sorted(names, key=key)
+
+
+def notebook_bundle(text: str, latex: str, mathml: str) -> dict[str, str]:
+    """The forms among which a notebook chooses."""
+    return {"text/plain": text, "text/html": mathml, "text/latex": rf"$\displaystyle {latex}$"}
 
 
 def _with_shape(line: Line, width: int) -> list[str]:

@@ -9,12 +9,13 @@ from functools import cached_property
 import sympy as sp
 from sympy import Expr, Symbol
 
-from symgrad.formula.indexed import Element, Reduction, name_indices, positions
+from symgrad.formula.indexed import Element, Reduction, Solved, name_indices, positions
 from symgrad.formula.matrix import Setting
 from symgrad.formula.notation import Atom, Node, reduced
 from symgrad.formula.render_latex import latex
 from symgrad.formula.render_text import text
 from symgrad.formula.scalar import Converter, NoMatrixForm, Value
+from symgrad.formula.solution_form import solved_atom
 from symgrad.formula.symbols import Style
 
 
@@ -37,6 +38,8 @@ class IndexConverter(Converter):
     def leaf(self, expr: Expr) -> Value:
         if isinstance(expr, Element):
             return Value(self.element(self.atoms[expr.name], expr.index, expr.view))
+        if isinstance(expr, Solved):
+            return Value(self.element(solved_atom(expr, self.atoms), expr.index))
         if not isinstance(expr, Reduction):
             raise NoMatrixForm
         body = self.convert(expr.body).node

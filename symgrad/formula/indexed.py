@@ -19,6 +19,8 @@ from sympy.core.symbol import Str
 
 from symgrad.formula.letters import Letters
 from symgrad.index.definition import At, Definition, Loop, map_accesses
+from symgrad.index.solution import Solution
+from symgrad.index.text import solution_text
 
 
 class Element(Expr):  # type: ignore[misc]
@@ -44,6 +46,30 @@ class Element(Expr):  # type: ignore[misc]
     @property
     def view(self) -> tuple[Expr, ...] | None:
         return tuple(self.args[2]) if len(self.args) > 2 else None
+
+
+class Solved(Expr):  # type: ignore[misc]
+    """One element of a tensor that equations define: what it is called, the operands, the index."""
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, written: str, index: Iterable[Expr], *operands: str) -> Solved:
+        made: Solved = Expr.__new__(cls, Str(str(written)), sp.Tuple(*index), *(Str(str(name)) for name in operands))
+        return made
+
+    @property
+    def written(self) -> str:
+        """The call with {0}, {1}, ... for the operands."""
+        return str(self.args[0])
+
+    @property
+    def index(self) -> tuple[Expr, ...]:
+        return tuple(self.args[1])
+
+    @property
+    def operands(self) -> list[str]:
+        return [str(name) for name in self.args[2:]]
 
 
 class Reduction(Expr):  # type: ignore[misc]
@@ -136,6 +162,10 @@ def substituted(template: Template, index: Sequence[Expr]) -> Expr:
 
 def with_elements(definition: Definition, operands: Sequence[str], value: Callable[[str, At], Expr]) -> Template:
     """The definition's template with every access replaced; an index that reads a tensor reads an Element."""
+    if isinstance(definition, Solution):
+        index = tuple(Dummy(f"s{k}", integer=True, nonnegative=True) for k, _ in enumerate(definition.shape))
+        places = [f"{{{k}}}" for k, _ in enumerate(operands)]
+        return index, Solved(solution_text(definition, places), index, *operands)
     heads, body = expression(definition)
 
     def replace(at: At) -> Expr:
@@ -161,6 +191,8 @@ def elements(expr: Expr) -> list[Element]:
         here = stack.pop()
         if isinstance(here, Element):
             found.append(here)
+        elif isinstance(here, Solved):
+            found += [Element(name, ()) for name in here.operands]
         elif isinstance(here, Reduction):
             stack.append(here.body)
         else:

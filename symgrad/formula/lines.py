@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from xml.etree.ElementTree import Element
 
 from sympy import Expr
 
 from symgrad.formula.index_notation import index_line
+from symgrad.formula.mathml_symbols import operator
 from symgrad.formula.notation import Atom, Call, Node, Sum
 from symgrad.formula.plan import Plan
 from symgrad.formula.render_latex import latex
+from symgrad.formula.render_mathml import elements, signed
 from symgrad.formula.render_text import text
 from symgrad.formula.scalar_function import function_node
+from symgrad.markup import element, xml
 
 WIDTH = 100
 
@@ -35,6 +39,33 @@ class Line:
         """With the alignment mark of an `aligned` environment."""
         first, *rest = (f"{latex(left)} &= {latex(right)}" for left, right in self._pairs)
         return r", \quad ".join([first, *(part.replace("&=", "=") for part in rest)])
+
+    @property
+    def mathml_rows(self) -> list[Element]:
+        """Rows of a table with the left side, the equals sign, and the right side; a long sum takes several."""
+        first, *rest = self._right_parts()
+        rows = [_table_row(elements(self.left), "=", first), *(_table_row([], "", part) for part in rest)]
+        return rows + [_table_row(elements(left), "=", elements(right)) for left, right in self.more]
+
+    @property
+    def mathml(self) -> str:
+        """A `math` element that stands by itself."""
+        return mathml_block([self])
+
+    def _right_parts(self) -> list[list[Element]]:
+        """The right side, in parts of at most a line where it is a long sum."""
+        if len(self.text) <= WIDTH or not isinstance(self.right, Sum):
+            return [elements(self.right)]
+        parts: list[list[Element]] = []
+        room = 0
+        for k, term in enumerate(self.right.terms):
+            size = len(_term(term[1])) + 3
+            if k == 0 or size > room:
+                parts.append([])
+                room = WIDTH - len(text(self.left)) - 3
+            parts[-1] += signed(term, first=k == 0)
+            room -= size
+        return parts
 
     @property
     def _pairs(self) -> tuple[tuple[Node, Node], ...]:
@@ -136,3 +167,15 @@ def latex_block(lines: Sequence[Line]) -> str:
         return lines[0].latex.replace("&=", "=")
     body = " \\\\\n".join("  " + line.latex for line in lines)
     return "\\begin{aligned}\n" + body + "\n\\end{aligned}"
+
+
+def mathml_block(lines: Sequence[Line]) -> str:
+    """A `math` element with the lines one below the other, their equals signs aligned."""
+    rows = [row for line in lines for row in line.mathml_rows]
+    table = element("mtable", {"class": "lines", "columnalign": "right center left", "displaystyle": "true"}, *rows)
+    return xml(element("math", {"display": "block"}, table))
+
+
+def _table_row(left: Sequence[Element], sign: str, right: Sequence[Element]) -> Element:
+    cells = (left, [operator(sign, "infix")] if sign else [], right)
+    return element("mtr", {}, *(element("mtd", {}, *cell) for cell in cells))

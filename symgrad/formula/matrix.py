@@ -27,7 +27,9 @@ from symgrad.formula.notation import (
     transposed,
 )
 from symgrad.formula.scalar import Converter, NoMatrixForm, Value, fraction_parts, oriented
+from symgrad.formula.solution_form import solution_node
 from symgrad.index.definition import At, Definition
+from symgrad.index.solution import Solution
 
 
 class Form(NamedTuple):
@@ -60,6 +62,9 @@ class Setting(NamedTuple):
 
 def form(definition: Definition, operands: Sequence[Operand], setting: Setting) -> Form:
     """The definition in matrix notation. Raises NoMatrixForm."""
+    if isinstance(definition, Solution):
+        node = solution_node(definition, _whole_nodes(operands), setting.rows)
+        return Form(node, tuple(range(len(definition.shape))))
     if not definition.gathers:
         raise NoMatrixForm
     out = tuple(definition.write)
@@ -70,6 +75,14 @@ def form(definition: Definition, operands: Sequence[Operand], setting: Setting) 
     else:
         value = _reduced(definition, operands, setting, [definition.body], [i for i, _ in definition.reduced])
     return Form(value.node, tuple(k for k, i in enumerate(out) if i in value.axes))
+
+
+def _whole_nodes(operands: Sequence[Operand]) -> list[Node]:
+    """The notation of operands that vary along all of their axes."""
+    found = [operand.form.node for operand in operands if operand.form and len(operand.form.axes) == len(operand.shape)]
+    if len(found) < len(operands):
+        raise NoMatrixForm
+    return found
 
 
 class _Matrix(Converter):

@@ -8,7 +8,9 @@
               Quotient(above, below, mark) a / b, A ⊘ B
               Sum(terms)                   (negative, node) ...
               Power(base, exponent)        entry by entry
-              Transposed(base)
+              Transposed(base), Inverse(base)
+              Norm(body, order)            ‖x‖₂, the order as text
+              Kronecker(factors)           A ⊗ B
               Call(text, latex, arguments) f(X)
               Reduce(kind, letters, body, condition)   Σₙ X, maxᵢ X
               Indicator(condition)         [z > 0]
@@ -84,6 +86,22 @@ class Power(Node):
 @dataclass(frozen=True)
 class Transposed(Node):
     base: Node
+
+
+@dataclass(frozen=True)
+class Inverse(Node):
+    base: Node
+
+
+@dataclass(frozen=True)
+class Norm(Node):
+    body: Node
+    order: str
+
+
+@dataclass(frozen=True)
+class Kronecker(Node):
+    factors: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
@@ -228,7 +246,7 @@ def reduced(kind: str, letters: Sequence[str], body: Node, condition: Node | Non
 
 def children(node: Node) -> tuple[Node, ...]:
     """The parts of a node."""
-    if isinstance(node, Product | Hadamard):
+    if isinstance(node, Product | Hadamard | Kronecker):
         return node.factors
     if isinstance(node, Sum):
         return tuple(term for _, term in node.terms)

@@ -71,7 +71,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         self.tail = _loss_stage(self)
-        self.symbols = Symbols(self.system, self.forward, self.nodes, self._loss_is_named())
+        self.symbols = self._symbols()
         self._find_boundary()
         self._find_functions()
         self.order = places(self.system, self.forward)
@@ -85,6 +85,9 @@ class Plan:
         self._decide()
 
     # what is known of an equation before any notation
+
+    def _symbols(self) -> Symbols:
+        return Symbols(self.system, self.forward, self.nodes, self._loss_is_named())
 
     def _loss_is_named(self) -> bool:
         loss = self.system.loss
@@ -163,13 +166,16 @@ class Plan:
     def _read_in_parts(self) -> set[str]:
         """The tensors that some equation reads reshaped, by a data-dependent index, or beyond their ends.
 
-        Also those with a choice in them that a condition reads: SymPy cannot hold one inside the other.
+        Also those that a solution reads, and those with a choice in them that a condition reads: SymPy cannot hold
+        one inside the other.
         """
         found: set[str] = set()
         choices: set[str] = set()
         for e in self.system:
             if e.definition.body.has(sp.Piecewise) or choices.intersection(e.operands):
                 choices.add(e.name)
+            if e.name in self.needed and e.solution is not None:
+                found.update(e.operands)
             if e.name in self.needed:
                 found.update(e.operands[k] for k in _partly_read(e.definition, self._shapes(e)))
                 found.update(choices.intersection(map(e.source, tested(e.definition.body))))

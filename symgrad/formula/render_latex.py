@@ -154,7 +154,22 @@ def _power(node: n.Power) -> tuple[str, int]:
 
 
 def _transposed(node: n.Transposed) -> tuple[str, int]:
+    if isinstance(node.base, n.Inverse):
+        return rf"{_scripted(node.base.base)}^{{-\top}}", POWER
     return rf"{_scripted(node.base)}^{{\top}}", POWER
+
+
+def _inverse(node: n.Inverse) -> tuple[str, int]:
+    return f"{_scripted(node.base)}^{{-1}}", POWER
+
+
+def _norm(node: n.Norm) -> tuple[str, int]:
+    order = {"inf": r"\infty"}.get(node.order, node.order)
+    return rf"\left\lVert {latex(node.body)} \right\rVert_{{{order}}}", ATOM
+
+
+def _kronecker(node: n.Kronecker) -> tuple[str, int]:
+    return r" \otimes ".join(_tight(f, POWER) for f in node.factors), ENTRYWISE
 
 
 def _call(node: n.Call) -> tuple[str, int]:
@@ -205,6 +220,9 @@ _METHODS: dict[type[n.Node], Callable[..., tuple[str, int]]] = {
     n.Sum: _sum,
     n.Power: _power,
     n.Transposed: _transposed,
+    n.Inverse: _inverse,
+    n.Norm: _norm,
+    n.Kronecker: _kronecker,
     n.Call: _call,
     n.Reduce: _reduce,
     n.Indicator: _indicator,

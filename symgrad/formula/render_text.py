@@ -13,6 +13,7 @@ from symgrad.formula.symbols import Style, subscript, superscript
 
 CASES, RELATION, SUM, REDUCE, SCALED, ENTRYWISE, PRODUCT, POWER, ATOM = range(9)
 _NAMES = {"sum": "Σ", "prod": "Π", "max": "max", "min": "min"}
+_NORMS = {"1": "₁", "2": "₂", "F": "_F", "inf": "_∞", "*": "_*"}
 
 
 def text(node: n.Node) -> str:
@@ -130,8 +131,23 @@ def _power(node: n.Power) -> tuple[str, int]:
 
 
 def _transposed(node: n.Transposed) -> tuple[str, int]:
+    if isinstance(node.base, n.Inverse):
+        return _tight(node.base.base, ATOM) + "⁻ᵀ", POWER
     scripted = isinstance(node.base, n.Atom) and node.base.scripted
     return (f"({text(node.base)})" if scripted else _tight(node.base, ATOM)) + "ᵀ", POWER
+
+
+def _inverse(node: n.Inverse) -> tuple[str, int]:
+    scripted = isinstance(node.base, n.Atom) and node.base.scripted
+    return (f"({text(node.base)})" if scripted else _tight(node.base, ATOM)) + "⁻¹", POWER
+
+
+def _norm(node: n.Norm) -> tuple[str, int]:
+    return f"‖{text(node.body)}‖{_NORMS.get(node.order) or '_' + node.order}", ATOM
+
+
+def _kronecker(node: n.Kronecker) -> tuple[str, int]:
+    return " ⊗ ".join(_tight(f, POWER) for f in node.factors), ENTRYWISE
 
 
 def _call(node: n.Call) -> tuple[str, int]:
@@ -184,6 +200,9 @@ _METHODS: dict[type[n.Node], Callable[..., tuple[str, int]]] = {
     n.Sum: _sum,
     n.Power: _power,
     n.Transposed: _transposed,
+    n.Inverse: _inverse,
+    n.Norm: _norm,
+    n.Kronecker: _kronecker,
     n.Call: _call,
     n.Reduce: _reduce,
     n.Indicator: _indicator,

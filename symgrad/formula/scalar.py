@@ -14,7 +14,7 @@ import sympy as sp
 from sympy import Expr, Symbol
 from sympy.core.relational import Relational
 
-from symgrad.formula.indexed import Applied, Element, Reduction
+from symgrad.formula.indexed import Applied, Element, Reduction, Solved
 from symgrad.formula.notation import (
     ONE,
     Atom,
@@ -46,7 +46,7 @@ class Value(NamedTuple):
     axes: tuple[Symbol, ...] = ()
 
 
-LEAVES = (At, Element, Reduction, Applied)
+LEAVES = (At, Element, Reduction, Solved, Applied)
 _SIGNS: dict[type[Expr], str] = {
     sp.Eq: "=",
     sp.Ne: "≠",

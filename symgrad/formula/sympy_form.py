@@ -13,7 +13,7 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.formula.functions import VARIABLE
-from symgrad.formula.indexed import Applied, Element, Reduction, name_indices
+from symgrad.formula.indexed import Applied, Element, Reduction, Solved, name_indices
 from symgrad.formula.plan import Plan
 from symgrad.index.bounds import within
 
@@ -88,13 +88,16 @@ class SympyForm:
             return self._read(expr, extents)
         if isinstance(expr, Reduction):
             return self._reduced(expr, extents)
+        if isinstance(expr, Solved):
+            whole = Symbol(expr.written.format(*expr.operands), real=True)
+            return sp.Indexed(sp.IndexedBase(whole), *expr.index) if expr.index else whole
         if isinstance(expr, Applied):
             functions = self.plan.functions
             body = functions.derivative(expr.function) if expr.order else functions.bodies[expr.function]
             return self._converted(body, extents).xreplace({VARIABLE: self._converted(expr.argument, extents)})
         if isinstance(expr, sp.Piecewise):
             return self._cases(expr, extents)
-        if not expr.args or not expr.has(Element, Reduction, Applied, sp.Piecewise):
+        if not expr.args or not expr.has(Element, Reduction, Solved, Applied, sp.Piecewise):
             return expr
         return expr.func(*(self._converted(a, extents) for a in expr.args))
 

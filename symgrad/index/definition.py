@@ -125,6 +125,10 @@ class Definition:
         """Every output element is the body at one index: nothing is combined."""
         return self.gathers and not self.reduced
 
+    def renumbered(self, numbers: Mapping[int, int]) -> Definition:
+        """The same definition with operand k called numbers[k]."""
+        return _renumbered(self, tuple(sorted(numbers.items())))
+
 
 def outermost(expr: Expr) -> set[At]:
     """The At in `expr` that stand in no other At's index."""
@@ -191,11 +195,6 @@ def _use_keys(body: Expr, write: Sequence[Expr], loops: Sequence[Symbol]) -> dic
 def map_accesses(expr: Expr, change: Callable[[At], Expr]) -> Expr:
     """`expr` with every outermost access replaced by `change(access)`, which is called in a fixed order."""
     return expr.xreplace({at: change(at) for at in sorted(outermost(expr), key=sp.default_sort_key)})
-
-
-def renumber(definition: Definition, numbers: Mapping[int, int]) -> Definition:
-    """The same definition with operand k called numbers[k]."""
-    return _renumbered(definition, tuple(sorted(numbers.items())))
 
 
 @lru_cache(maxsize=4096)

@@ -92,6 +92,17 @@ def stable(expr: Expr) -> Expr:
     return expr.replace(_is_stabilised, _stabilise) if expr.has(exp, sp.log, sigmoid) else expr
 
 
+def recognise_sigmoids(expr: Expr) -> Expr:
+    """1/(1 + exp(u)) and what follows from it, written with sigmoid; nothing else is changed."""
+    if not expr.has(exp):
+        return expr
+    return expr.replace(lambda e: isinstance(e, sp.Pow | sp.Mul), _sigmoid_form)
+
+
+def _sigmoid_form(expr: Expr) -> Expr:
+    return _inverse_power(expr) if isinstance(expr, sp.Pow) else _absorb_exponentials(expr)
+
+
 def _is_stabilised(expr: Expr) -> bool:
     return isinstance(expr, sp.Pow | sp.Mul | sp.log | sp.Add | log1p)
 

@@ -2,6 +2,7 @@
 
     program   = equation (newline | ";") ...          the last one is the op's value, earlier ones its parts
     equation  = NAME "[" target, ... "]" "=" expr
+              | NAME "=" KERNEL "(" NAME [".T"], ... ")"  a whole tensor that equations define: Y = solve(A.T, B)
     target    = index | index ":" extent              the extent may be left out where an operand tells it
     expr      = numbers, + - * / **, comparisons, and/or/not, FUNCTIONS, pi
               | NAME "[" index, ... "]"               an element; NAME alone if it has no axes
@@ -31,6 +32,8 @@ from sympy import Expr, Integer, Symbol
 from symgrad.errors import FormulaError, ShapeError, nearest
 from symgrad.index.definition import REDUCTIONS, At, Definition, define, dimension, index_symbol, map_accesses
 from symgrad.index.functions import CONSTANTS, FUNCTIONS, is_condition, stable, truth
+from symgrad.index.solution import is_call
+from symgrad.index.whole import is_whole, read_names, read_whole
 from symgrad.names import free_name, name_fault
 
 MAX_CHARACTERS, MAX_NODES, MAX_DEPTH, MAX_LITERAL_DIGITS, MAX_POWER_BITS = 100_000, 20_000, 60, 40, 2_048
@@ -88,6 +91,8 @@ def operand_names(text: str) -> tuple[str, ...]:
     names: dict[str, None] = {}
     defined: set[str] = set()
     for statement in _statements(text):
+        if is_whole(statement):
+            names.update((name, None) for name in read_names(statement) if name not in defined)
         found = [n for n in ast.walk(statement.value) if isinstance(n, ast.Subscript)]
         for node in sorted(found, key=lambda n: (n.lineno, n.col_offset)):
             base = node.value
@@ -118,11 +123,28 @@ def parse(
     known = {operand.name: operand for operand in operands}
     parts: list[Part] = []
     for statement in _statements(text):
-        new = _Equation(statement, text, dict(known), dimensions, lenient).parts()
+        if is_whole(statement):
+            new = [_whole_part(statement, text, known)]
+        else:
+            new = _Equation(statement, text, dict(known), dimensions, lenient).parts()
         for part in new:
             known[part.target] = Operand(part.target, part.definition.shape)
         parts += new
     return tuple(parts)
+
+
+def _whole_part(statement: ast.Assign, text: str, known: Mapping[str, Operand]) -> Part:
+    """A statement such as Y = solve(A.T, B). Raises as `parse`."""
+
+    def refuse(node: ast.AST, why: str, hint: str | None) -> NoReturn:
+        _refuse(text, node, why, hint)
+
+    name, axes = _split(statement, text)
+    if axes:
+        refuse(statement, "a matrix function defines a whole tensor, without indices", f"{name} = ...")
+    shapes = {operand: known[operand].shape for operand in known}
+    definition, operands = read_whole(statement, shapes, refuse)
+    return Part(name, definition, operands)
 
 
 def _statements(text: str) -> list[ast.Assign]:
@@ -397,6 +419,8 @@ class _Reader:
             return self._len(node)
         if name in REDUCTIONS:
             return self._reduction(node, name)
+        if is_call(name):
+            self.refuse(node, f"{name} is a function of whole matrices", f"give it an equation: Z = {name}(...)")
         if name not in FUNCTIONS:
             self.refuse(
                 node,

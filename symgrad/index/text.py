@@ -10,6 +10,7 @@ from sympy import Expr
 
 from symgrad.index.definition import At, Definition
 from symgrad.index.functions import FUNCTIONS, Defined
+from symgrad.index.solution import Solution
 
 PRECEDENCE = {
     "or": 1,
@@ -183,6 +184,8 @@ def definition_text(
     boolean: bool = False,
 ) -> str:
     """One line of formula text, an extent spelled out where the operands' shapes would not tell it."""
+    if isinstance(definition, Solution):
+        return f"{target} = {solution_text(definition, operands)}"
 
     def access(at: At) -> str:
         view = "" if at.view is None else f".reshape({', '.join(map(expression_text, at.view))})"
@@ -201,6 +204,12 @@ def definition_text(
     body = printer(definition.body.args[0][1] if condition else definition.body)
     right = f"{definition.reduction}({', '.join([*bound, body])})" if bound else body
     return f"{target}[{', '.join(head) or '()'}] = {right}"
+
+
+def solution_text(definition: Solution, operands: Sequence[str]) -> str:
+    """The call of a kernel, such as solve(A.T, B)."""
+    arguments = [operands[read.operand] + ".T" * read.transposed for read in definition.reads]
+    return f"{definition.call}({', '.join(arguments)})"
 
 
 def _told(definition: Definition, shapes: Sequence[Sequence[Expr]]) -> set[sp.Symbol]:

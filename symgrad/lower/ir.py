@@ -8,6 +8,7 @@
               | Contract target <- product of two views summed over shared axes: dot, matmul or einsum
               | Gather   target <- array[index arrays]             | Scatter  target[index arrays] += view
               | Fill     target <- number                          | For      statements, for each offset
+              | Apply    target <- NumPy function of whole views
 
 Every view and target says which loop each of its axes is; a statement belongs to the equation it computes.
 """
@@ -139,6 +140,16 @@ class Fill:
 
 
 @dataclass(frozen=True)
+class Apply:
+    """target <- a function of whole matrices; `function` is a NumPy expression with {0}, {1}, ... for the operands."""
+
+    target: View
+    function: str
+    operands: tuple[View, ...]
+    equation: str = ""
+
+
+@dataclass(frozen=True)
 class For:
     """The body for each combination of the (small, known) values of the offsets."""
 
@@ -147,7 +158,7 @@ class For:
     equation: str = ""
 
 
-Statement = Map | Reduce | Contract | Gather | Scatter | Fill | For
+Statement = Map | Reduce | Contract | Gather | Scatter | Fill | Apply | For
 
 
 @dataclass
@@ -180,6 +191,8 @@ def views_read(statement: Statement) -> list[View]:
     if isinstance(statement, Scatter):
         value = [statement.value] if isinstance(statement.value, View) else []
         return [*(v for v in statement.index if v is not None), *value, statement.target]
+    if isinstance(statement, Apply):
+        return list(statement.operands)
     if isinstance(statement, For):
         return [view for inner in statement.body for view in views_read(inner)]
     return []

@@ -5,6 +5,7 @@ sum of a product            Contract, pairwise, cheapest first; factors that are
 other reductions            Reduce of a view, or of a Map over all loops
 data-dependent index        Gather before, Scatter after
 affine scatter              Map into strided parts of the target, in For over the small offsets
+solution of equations       Apply
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from symgrad.equations import System
+from symgrad.index.solution import Solution
 from symgrad.lower.access import Lowering
-from symgrad.lower.ir import Code, whole
+from symgrad.lower.ir import Apply, Array, Code, View, whole
 from symgrad.lower.scatters import Scatters
 
 
@@ -35,6 +37,9 @@ class Job(Scatters):
 
     def run(self) -> None:
         d = self.e.definition
+        if isinstance(d, Solution):
+            self.solution(d)
+            return
         if not d.gathers:
             self.scatter_form()
             return
@@ -48,3 +53,12 @@ class Job(Scatters):
             target = self.result()
             self.reduce(whole(target), axes, d.reduction, self.plain(d.body))
             self.repeat(whole(target))
+
+    def solution(self, d: Solution) -> None:
+        views = tuple(_matrix(self.arrays[read.operand], read.transposed) for read in d.reads)
+        target = whole(self.result())
+        self.emit(Apply(target, d.kernel.unknowns[d.unknown].numpy, views))
+
+
+def _matrix(array: Array, transposed: bool) -> View:
+    return View(array.name, array.shape[::-1], order=(1, 0)) if transposed else whole(array)

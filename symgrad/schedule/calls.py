@@ -18,6 +18,7 @@ from sympy import Expr, Integer, Symbol
 
 from symgrad.index.functions import erfc, expm1, is_condition, log1p, plain_conditions, sigmoid, softplus
 from symgrad.lower.ir import (
+    Apply,
     Array,
     Code,
     Contract,
@@ -119,6 +120,8 @@ def _single(code: Code, s: Statement) -> Call:
     if isinstance(s, Scatter):
         name = "scatter" if s.unique else "scatter_add"
         return Call(name, (s.value, *_entries(s.index)), s.target, s.equation)
+    if isinstance(s, Apply):
+        return Call("apply", (s.function, *s.operands), s.target, s.equation)
     assert isinstance(s, Fill)
     return Call("fill", (s.value,), s.target, s.equation)
 

@@ -11,6 +11,7 @@ from symgrad.equations import Equation, System, equation
 from symgrad.index.bounds import within
 from symgrad.index.definition import At, define, map_accesses, tested
 from symgrad.index.functions import plain_conditions
+from symgrad.index.solution import Read, Solution
 
 
 class Operands:
@@ -45,8 +46,10 @@ def substitute(system: System, e: Equation, bodies: Mapping[str, Equation]) -> E
     """e with the elements of `bodies` replaced by what they are, wherever that is the same.
 
     It is not where the access may lie outside (there it reads 0) or goes through a view; and SymPy cannot hold
-    a choice inside a condition.
+    a choice inside a condition. A solution reads whole tensors: only copies and transposes are written into it.
     """
+    if e.solution is not None:
+        return _read_through(e, e.solution, bodies)
     operands = Operands(e.operands)
     extents = e.definition.extents
     start = _conditions(e, bodies, operands)
@@ -66,6 +69,33 @@ def substitute(system: System, e: Equation, bodies: Mapping[str, Equation]) -> E
 
     body = map_accesses(start, element)
     return e if body == e.definition.body else rebuilt(e, body, operands)
+
+
+def _read_through(e: Equation, solution: Solution, bodies: Mapping[str, Equation]) -> Equation:
+    """e reading what the copies among its operands are copies of."""
+    operands = Operands(())
+    reads = []
+    for read in solution.reads:
+        name, transposed = e.operands[read.operand], read.transposed
+        source = bodies.get(name)
+        order = None if source is None else _whole_copy(source)
+        if source is not None and order is not None:
+            name, transposed = source.operands[0], transposed != (order == (1, 0))
+        reads.append(Read(operands.number(name), transposed))
+    if operands.names == list(e.operands) and tuple(reads) == solution.reads:
+        return e
+    made = solution.reading(reads)
+    return equation(e.name, made, operands.names, dtype=e.dtype, origin=e.origin, adjoint_of=e.adjoint_of)
+
+
+def _whole_copy(source: Equation) -> tuple[int, ...] | None:
+    """The axes of the tensor that `source` copies whole, as they stand in the copy; None if it is no such copy."""
+    d, body = source.definition, source.definition.body
+    if not d.elementwise or not isinstance(body, At) or body.view is not None:
+        return None
+    if not all(index in d.write for index in body.index) or len(body.index) != len(d.write):
+        return None
+    return tuple(d.write.index(index) for index in body.index)
 
 
 def _replaceable(at: At, source: Equation, extents: Mapping[sp.Symbol, Expr]) -> bool:

@@ -112,6 +112,8 @@ def integer_limits(system: System, sizes: Dims) -> dict[str, int]:
 
 
 def _equation_limits(e: Equation, system: System, sizes: Dims, limits: Mapping[str, int]) -> Limits:
+    if e.solution is not None:
+        return
     body, extents = e.definition.body, e.definition.extents
     for at in body.atoms(At):
         shape = at.sizes(system.shape(e.source(at)))

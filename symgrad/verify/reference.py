@@ -27,6 +27,7 @@ from symgrad.errors import VerifyError, nearest
 from symgrad.index.definition import At, Definition
 from symgrad.verify.dims import Dims, solve_dims
 from symgrad.verify.numbers import Array, Numbers, numbers, sign
+from symgrad.verify.solutions import solution_value
 
 _REDUCE: dict[str, Callable[..., Array]] = {
     "sum": np.add.reduce,
@@ -157,7 +158,10 @@ def _run(
     with np.errstate(all="ignore"):
         for e in equations:
             operands = [tensors[name] for name in e.operands]
-            result = _Grid(e.definition, operands, dims, system, trace, e.name).result()
+            if e.solution is not None:
+                result = solution_value(e.solution, operands, system)
+            else:
+                result = _Grid(e.definition, operands, dims, system, trace, e.name).result()
             tensors[e.name] = system.lift(result) if e.dtype == "float" else result.astype(np.int64)
 
 

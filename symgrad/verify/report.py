@@ -19,6 +19,7 @@ from symgrad import pipeline
 from symgrad.equations import System
 from symgrad.errors import VerifyError, nearest
 from symgrad.expand import expand
+from symgrad.markup import element, html
 from symgrad.verify.draw import draw
 from symgrad.verify.numbers import Array
 from symgrad.verify.numeric import (
@@ -112,14 +113,24 @@ class Report:
             "rows": [_row_dict(row) for row in self.rows],
         }
 
+    def table(self) -> list[list[str]]:
+        """The head and the rows, cell by cell."""
+        return [["tensor", "shape", "entries", "kinks", *TOLERANCE, ""], *(_cells(row) for row in self.rows)]
+
     def __str__(self) -> str:
-        head = ["tensor", "shape", "entries", "kinks", *TOLERANCE, ""]
-        lines = [head, *(_cells(row) for row in self.rows)]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
+        lines = self.table()
+        widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
         table = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
         return "\n".join([*table, "", self._conclusion()])
 
     __repr__ = __str__
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        head, *rows = ([element("td", {}, cell) for cell in line] for line in self.table())
+        lines = [element("tr", {}, *(element("th", {}, cell.text or "") for cell in head))]
+        lines += [element("tr", {}, *row) for row in rows]
+        shown = element("div", {}, element("table", {}, *lines), element("p", {}, self._conclusion()))
+        return {"text/plain": str(self), "text/html": html(shown)}
 
     def _conclusion(self) -> str:
         wrong = [row.name for row in self.rows if row.checked and not row.ok]

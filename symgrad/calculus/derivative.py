@@ -1,0 +1,262 @@
+"""Derivatives of one expression: formula, steps and NumPy function.
+
+    gradient("norm2(A @ x - b)**2", wrt="x")      2 Aᵀ (A x − b)
+
+An expression is read into a network, the network is derived by the one routine that derives every network, and
+the outcome is closed, brought to its shortest form, and printed and emitted from there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sympy import Expr
+
+from symgrad.calculus.closed import Closed, jacobian_of
+from symgrad.calculus.display import symbol
+from symgrad.calculus.normal import head
+from symgrad.calculus.shortened import Shortened, computed
+from symgrad.calculus.steps import CalculusSteps, gradient_steps
+from symgrad.derive import derive_system
+from symgrad.emit.function import Check, FunctionProgram, emit_function
+from symgrad.equations import System
+from symgrad.errors import DeriveError, nearest
+from symgrad.expand import expand
+from symgrad.expression import Declaration, Problem, read_expression
+from symgrad.formula import Derivation
+from symgrad.formula.derivation import notebook_bundle
+from symgrad.formula.lines import Line, latex_block, mathml_block
+from symgrad.formula.notation import Atom
+from symgrad.names import free_name
+from symgrad.pipeline import derive
+
+Declarations = Mapping[str, str | Declaration] | None
+
+
+def gradient(expression: str, wrt: str | None = None, declare: Declarations = None) -> Derivative:
+    """The gradient of a scalar expression by one of its variables, in the variable's shape.
+
+    Args:
+        expression: NumPy syntax, such as "sum(log(1 + exp(-y * (X @ w))))".
+        wrt: the variable; may be left out if there is only one.
+        declare: variable -> "scalar", "vector(n)", "matrix(m, n)", "symmetric(n, n)", "spd(n, n)"; what is not
+            declared is inferred.
+
+    Raises:
+        FormulaError: the text is no expression.
+        ShapeError: its shapes do not fit, or it is not a scalar.
+        DeriveError: the variable does not occur, or a function has no derivative.
+    """
+    problem = read_expression(expression, declare)
+    return _gradient(problem, _variable(problem, wrt))
+
+
+def jacobian(expression: str, wrt: str | None = None, declare: Declarations = None) -> Derivative:
+    """The Jacobian J[..., r...] = ∂ value[...] / ∂ variable[r...] of an expression of any shape.
+
+    Arguments and errors as for `gradient`.
+    """
+    problem = read_expression(expression, declare)
+    name = _variable(problem, wrt)
+    forward = expand(problem.graph)
+    seed = free_name("seed", forward)
+    system = derive_system(forward, of=problem.output, wrt=[name], seed=seed, zeros=True)
+    closed = Closed(system, symmetric=symmetric_variables(problem))
+    product = closed[system.gradients[name]]
+    shape, rows = forward.shape(name), forward.shape(problem.output)
+    turned = jacobian_of(product, len(shape), seed, len(rows), closed.facts)
+    return Derivative(problem, (name,), "jacobian", closed, _axes_first(turned, len(shape), len(rows)), (*rows, *shape))
+
+
+def hvp(expression: str, wrt: str | None = None, declare: Declarations = None, vector: str = "v") -> Derivative:
+    """The Hessian of a scalar expression times a tensor `vector` of the variable's shape.
+
+    Arguments and errors as for `gradient`.
+    """
+    problem = read_expression(expression, declare)
+    name = _variable(problem, wrt)
+    closed, product = second_derivative(problem, name, vector)
+    return Derivative(problem, (name, vector), "hvp", closed, product, closed.system.shape(name))
+
+
+def second_derivative(problem: Problem, name: str, vector: str) -> tuple[Closed, Expr]:
+    """(the closed system, the Hessian times `vector`)."""
+    require_scalar(problem)
+    first = derive_system(expand(problem.graph), of=problem.output, wrt=[name], zeros=True)
+    second = derive_system(first, of=first.gradients[name], wrt=[name], seed=vector, zeros=True)
+    closed = Closed(second, symmetric=symmetric_variables(problem))
+    return closed, closed[second.gradients[name]]
+
+
+def _gradient(problem: Problem, name: str) -> Derivative:
+    require_scalar(problem)
+    system = derive_system(expand(problem.graph), of=problem.output, wrt=[name])
+    closed = Closed(system, symmetric=symmetric_variables(problem))
+    return Derivative(problem, (name,), "gradient", closed, closed[system.gradients[name]], system.shape(name))
+
+
+def require_scalar(problem: Problem) -> None:
+    """Raise DeriveError for an expression with axes."""
+    if problem.shape != ():
+        raise DeriveError(
+            f"the expression has shape {tuple(problem.shape)} and is no scalar",
+            hint="reduce it with sum, or ask for the Jacobian",
+        )
+
+
+def _variable(problem: Problem, wrt: str | None) -> str:
+    names = list(problem.variables)
+    if wrt is None and len(names) == 1:
+        return names[0]
+    if wrt not in names:
+        told = nearest(str(wrt), names) if wrt is not None else None
+        raise DeriveError(
+            "name the variable to differentiate by" if wrt is None else f"there is no variable {wrt!r}",
+            hint=told or f"wrt= one of {', '.join(names)}",
+        )
+    return str(wrt)
+
+
+def symmetric_variables(problem: Problem) -> list[str]:
+    """Those that were declared so."""
+    return [name for name, v in problem.variables.items() if "symmetric" in v.properties]
+
+
+def _axes_first(expr: Expr, old: int, new: int) -> Expr:
+    """The expression with its last `new` axes in front."""
+    order = {head(k): head(k + new) for k in range(old)} | {head(old + k): head(k) for k in range(new)}
+    return expr.xreplace(order)
+
+
+@dataclass
+class Derivative:
+    """A derivative of an expression. Printed: the expression, the derivative, and what its symbols stand for.
+
+    Called with an array for each variable, by keyword, it evaluates the emitted NumPy function in float64.
+    """
+
+    problem: Problem
+    names: tuple[str, ...]
+    kind: str
+    closed: Closed
+    raw: Expr
+    sizes: tuple[Expr, ...]
+
+    @property
+    def shape(self) -> tuple[int | Expr, ...]:
+        """Integers, and symbols for dimensions that have a name."""
+        return tuple(int(n) if n.is_Integer else n for n in self.sizes)
+
+    # the formula
+
+    @cached_property
+    def short(self) -> Shortened:
+        """The shortest form."""
+        return Shortened(self.closed, self.raw, self.sizes)
+
+    @property
+    def lines(self) -> list[Line]:
+        """The derivative's own line, then those of the symbols that it introduces."""
+        if self.kind != "jacobian":
+            return self.short.lines(self._left())
+        rank = len(self.problem.shape)
+        vec = symbol(self.names[0])
+        stacked = Atom(
+            f"∂vec(f)/∂vec({vec.text})ᵀ",
+            rf"\frac{{\partial \operatorname{{vec}}(f)}}{{\partial \operatorname{{vec}}({vec.latex})^{{\top}}}}",
+        )
+        return self.short.map_lines(self._left(), stacked, self.sizes[:rank], self.sizes[rank:])
+
+    def _left(self) -> Atom:
+        name = symbol(self.names[0])
+        if self.kind == "hvp":
+            vector = symbol(self.names[1])
+            return Atom(f"∂²f/∂{name.text}² {vector.text}", rf"\frac{{\partial^2 f}}{{\partial {name.latex}^2}} {vector.latex}")
+        return Atom(f"∂f/∂{name.text}", rf"\frac{{\partial f}}{{\partial {name.latex}}}")
+
+    @property
+    def value_line(self) -> Line:
+        """f = the expression."""
+        output = self.problem.output
+        return self.short.display.line(Atom("f", "f"), self.closed[output], self.closed.system.shape(output))
+
+    @property
+    def text(self) -> str:
+        """The derivative in matrix notation where that exists, else with indices."""
+        first, *rest = self.lines
+        written = first.wrapped("")
+        if rest:
+            written += ["where", *(part for line in rest for part in line.wrapped("  "))]
+        return "\n".join(written)
+
+    @property
+    def latex(self) -> str:
+        """The same in LaTeX, for math mode."""
+        return latex_block(self.lines)
+
+    @property
+    def mathml(self) -> str:
+        """The same as a `math` element."""
+        return mathml_block(self.lines)
+
+    def __str__(self) -> str:
+        return "\n".join([*self.value_line.wrapped(""), self.text])
+
+    def __repr__(self) -> str:
+        return f"<{self.kind}: {self.lines[0].text}>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return notebook_bundle(str(self), self.latex, self.mathml)
+
+    # steps
+
+    @cached_property
+    def derivation(self) -> Derivation:
+        """The derivation of the expression's network."""
+        return derive(self.problem.graph, of=self.problem.output, wrt=[self.names[0]])
+
+    def steps(self) -> CalculusSteps:
+        """The gradient derived step by step; every rule that was used."""
+        return gradient_steps(self.problem, self.names[0], self.short)
+
+    # the function
+
+    @cached_property
+    def program(self) -> FunctionProgram:
+        """The emitted function."""
+        system, tensors = self._computed()
+        check = Check(tensors["value"], {self.kind: self.names[0]}, properties=self._properties())
+        return emit_function(
+            system, self.kind, {self.kind: tensors[self.kind]}, title=str(self), check=check if self.kind != "hvp" else None
+        )
+
+    def _computed(self) -> tuple[System, dict[str, str]]:
+        output = self.problem.output
+        value = self.closed[output], self.closed.system.shape(output)
+        wanted = {"value": value, self.kind: (self.short.expr, self.sizes)}
+        return computed(wanted, self.closed, self.short.given)
+
+    def _properties(self) -> dict[str, frozenset[str]]:
+        return {name: v.properties for name, v in self.problem.variables.items() if v.properties}
+
+    @property
+    def source(self) -> str:
+        """The NumPy function."""
+        return self.program.source
+
+    @property
+    def code(self) -> str:
+        """The function as a file of its own, with shape checks and a check of its own result."""
+        return self.program.standalone
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `code`, whole or not at all. Raises FileError where that cannot be."""
+        self.program.save(path)
+
+    def __call__(self, **arrays: Any) -> Any:
+        """The derivative at these values."""
+        return self.program(**arrays)

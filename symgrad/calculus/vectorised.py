@@ -1,0 +1,111 @@
+"""Derivatives of matrices by matrices as matrices, for vec, which stacks columns.
+
+    v ↦ M v Nᵀ     N ⊗ M                  vec(M v Nᵀ) = (N ⊗ M) vec(v)
+    v ↦ M vᵀ Nᵀ    (N ⊗ M) K              K vec(v) = vec(vᵀ)
+    v ↦ D ⊙ v      diag(vec(D))
+    v ↦ A tr(Bᵀ v) vec(A) vec(B)ᵀ
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import sympy as sp
+from sympy import Expr
+
+from symgrad.calculus.normal import head
+from symgrad.calculus.structure import Piece, Shape, Tensor, pieces
+from symgrad.calculus.words import IDENTITY, ONES, diagonal
+from symgrad.formula.notation import (
+    ONE,
+    Atom,
+    Call,
+    Constant,
+    Kronecker,
+    Node,
+    Product,
+    Sum,
+    product,
+    scaled,
+    split,
+    total,
+    transposed,
+)
+from symgrad.formula.scalar import NoMatrixForm
+
+SWAP = Atom("K", "K")
+
+Writer = Callable[[Expr, int], Node]
+
+
+def vectorised(expr: Expr, rows: Shape, columns: Shape, write: Writer) -> Node:
+    """The matrix of a linear map between tensors of up to two axes, where it is made of known kinds.
+
+    Args:
+        expr: its elements, over the row indices and then the column indices.
+        write: an expression over head(0), ... with that many axes, in matrix notation.
+
+    Raises NoMatrixForm.
+    """
+    if not (1 <= len(rows) <= 2 and 1 <= len(columns) <= 2):
+        raise NoMatrixForm
+    found = pieces(_with_columns(expr, rows, columns), _matrix(rows), _matrix(columns))
+    return total([_node(piece, write) for piece in found]) if found else Constant(sp.Integer(0))
+
+
+def _matrix(shape: Shape) -> Shape:
+    """A vector as a matrix with one column."""
+    return shape if len(shape) == 2 else (*shape, sp.Integer(1))
+
+
+def _with_columns(expr: Expr, rows: Shape, columns: Shape) -> Expr:
+    """The expression over two row and two column indices, whatever the ranks were."""
+    change = {head(len(rows) + k): head(2 + k) for k, _ in enumerate(columns)}
+    return expr.xreplace(change)
+
+
+def _node(piece: Piece, write: Writer) -> Node:
+    tensors = piece.tensors
+    if piece.kind == "Diagonal":
+        (tensor,) = tensors
+        assert tensor is not None  # only Kronecker products have identities
+        expr, shape = tensor
+        return product([write(expr, 0), IDENTITY]) if shape == () else diagonal(_vec(write(expr, 2)))
+    if piece.kind == "LowRank":
+        return _outer(tensors, write)
+    if piece.kind not in ("Kronecker", "Swapped"):
+        raise NoMatrixForm
+    (first, left), (second, right) = (_factor(tensor, write) for tensor in tensors)
+    factors = tuple(part for part in (right, left) if part != ONE)
+    joined: Node = Kronecker(factors) if len(factors) > 1 else factors[0]
+    return scaled(first * second, Product((joined, SWAP)) if piece.kind == "Swapped" else joined)
+
+
+def _factor(tensor: Tensor | None, write: Writer) -> tuple[Expr, Node]:
+    """(number, matrix); a vector of one row is written as a transpose, and one of one entry not at all."""
+    if tensor is None:
+        return sp.Integer(1), IDENTITY
+    expr, (height, width) = tensor
+    if height == 1 == width:
+        return split(write(expr, 0))[0], ONE
+    if height == 1:
+        number, node = split(write(expr.xreplace({head(1): head(0)}), 1))
+        return number, transposed(node)
+    number, node = split(write(expr, 1 if width == 1 else 2))
+    if isinstance(node, Sum) and len(node.terms) == 1:
+        raise NoMatrixForm
+    return number, node
+
+
+def _outer(tensors: Sequence[Tensor | None], write: Writer) -> Node:
+    left, weight, right = tensors
+    assert left is not None and weight is not None and right is not None  # only Kronecker products have identities
+    if weight[1] != () or left[1][-1] != 1:
+        raise NoMatrixForm
+    sides = [_vec(write(expr, 2 if shape[1] != 1 else 1)) for expr, shape in (left, right)]
+    return product([write(weight[0], 0), sides[0], transposed(sides[1])])
+
+
+def _vec(node: Node) -> Node:
+    number, body = split(node)
+    return scaled(number, ONES if body == ONE else Call("vec", r"\operatorname{vec}", (body,)))
