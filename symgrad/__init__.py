@@ -16,6 +16,7 @@ from symgrad.builder import Tensor, constant, define, graph, input, parameter
 from symgrad.calculus import Derivative, HessianFormula, gradient, hessian, hvp, jacobian
 from symgrad.check import check
 from symgrad.conventions import CONVENTIONS
+from symgrad.costs import Costs, costs
 from symgrad.drawing import Graph
 from symgrad.emit import Program
 from symgrad.errors import (
@@ -31,7 +32,7 @@ from symgrad.errors import (
     VerifyError,
 )
 from symgrad.files import load_graph, save_graph
-from symgrad.formula import Derivation, Formula
+from symgrad.formula import Derivation, Formula, Step, Steps
 from symgrad.grade import Grade, Grades, grade
 from symgrad.ops import OPS, register
 from symgrad.optimizers import OPTIMIZERS
@@ -45,6 +46,7 @@ __all__ = [
     "CONVENTIONS",
     "OPS",
     "OPTIMIZERS",
+    "Costs",
     "Derivation",
     "Derivative",
     "DeriveError",
@@ -63,11 +65,14 @@ __all__ = [
     "Program",
     "Report",
     "ShapeError",
+    "Step",
+    "Steps",
     "SymgradError",
     "Tensor",
     "VerifyError",
     "check",
     "constant",
+    "costs",
     "define",
     "derive",
     "emit",

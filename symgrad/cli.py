@@ -353,7 +353,8 @@ def _function(source: str) -> Callable[..., Any]:
     if not callable(value):
         known = [n for n, v in vars(module).items() if callable(v)]
         raise FileError(f"{path} defines no function {name!r}", hint=nearest(name, known))
-    return value
+    function: Callable[..., Any] = value
+    return function
 
 
 def _train(options: argparse.Namespace, rest: Arguments) -> int:

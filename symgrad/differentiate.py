@@ -69,17 +69,11 @@ def _results(options: argparse.Namespace, declarations: Mapping[str, object]) ->
 
 def described(result: Result) -> str:
     """Formula, steps, LaTeX and code, in sections."""
-    variables = result.problem.variables.values()
-    shapes = ", ".join(f"{v.name} {_shape(v.shape)}" for v in variables)
-    parts = [str(result), f"shapes: {shapes}"]
-    if isinstance(result, Derivative):
+    parts = [str(result)]
+    if isinstance(result, Derivative) and result.kind == "gradient":
         parts.append(f"steps\n{_indented(str(result.steps()))}")
     parts += [f"LaTeX\n{_indented(result.latex)}", f"NumPy\n{_indented(result.program.listing)}"]
     return "\n\n".join(parts)
-
-
-def _shape(shape: object) -> str:
-    return str(tuple(shape)).replace("'", "")  # type: ignore[arg-type]
 
 
 def _indented(text: str) -> str:

@@ -7,6 +7,7 @@ from functools import reduce
 
 import networkx as nx
 
+from symgrad.algebra.shorten import shorten_adjoints
 from symgrad.derive import derive_recorded, derive_system
 from symgrad.emit import Program, Request, emit_module, in_order
 from symgrad.equations import System
@@ -59,6 +60,7 @@ def tidying(forward: System) -> Passes:
         ("fold_constants", fold),
         ("reuse_forward_values", reuse),
         ("simplify_sums", simplify_sums),
+        ("shorten_adjoints", lambda system: shorten_adjoints(system, forward)),
         ("fold_constants", fold),
         ("sort", System.sorted),
     )

@@ -26,6 +26,8 @@ from typing import Any
 import pytest
 
 from symgrad import simplify
+from symgrad.expression.functions import FILLED, is_function
+from symgrad.index.functions import FUNCTIONS
 from symgrad.ops import OPS
 from symgrad.optimizers import OPTIMIZERS
 
@@ -221,6 +223,17 @@ def test_readme_names_every_op_and_optimizer() -> None:
     operators = {"add", "subtract", "multiply", "divide", "power", "negative"}
     comparisons = {"equal", "not_equal", "greater", "greater_equal", "less", "less_equal"}
     assert {*BUILT_IN, *OPTIMIZERS} - operators - comparisons <= named
+
+
+def test_matrix_calculus_names_every_function() -> None:
+    text = (ROOT / "docs" / "matrix-calculus.md").read_text(encoding="utf-8")
+    table = text.split("<!-- expression functions: begin -->")[1].split("<!-- expression functions: end -->")[0]
+    named = set(re.findall(r"[a-z]\w+", " ".join(re.findall(r"`([^`]+)`", table)))) - {"axis", "keepdims", "shape"}
+    operators = {"add", "subtract", "multiply", "divide", "power", "negative"}
+    comparisons = {"equal", "not_equal", "greater", "greater_equal", "less", "less_equal"}
+    known = {name for name in (*BUILT_IN, *FUNCTIONS, *FILLED, "len", "norm") if is_function(name)}
+    assert {name for name in named if not is_function(name)} == set()
+    assert known - operators - comparisons <= named
 
 
 def test_architecture_names_every_pass() -> None:

@@ -84,7 +84,7 @@ def test_functions_of_every_op_compute_the_reference(row: Row) -> None:
     graph = row.graph(values, y.shape, WEIGHTED)
     given_values = {**values, "v": np.random.default_rng(7).normal(size=y.shape)}
     wrt = [name for name, value in values.items() if value.dtype.kind == "f"]
-    reference = derive_system(expand(graph), wrt=list(sg.derive(graph)), zeros=True)
+    reference = derive_system(expand(graph), wrt=wrt, zeros=True)
     expected = evaluate(reference, given_values)
     system = derived(graph, wrt)
     results = {"y": "y", "loss": "loss", **{f"d_{n}": system.gradients[n] for n in wrt}}
@@ -119,6 +119,21 @@ def test_an_intermediate_that_is_filled_is_no_view_of_an_argument() -> None:
     module = sg.emit(sg.derive(graph), style="readable", dtype="float64").load()
     module.forward({"x": values["x"]}, z=values["z"])
     np.testing.assert_array_equal(values["x"], np.ones((3, 4)))
+
+
+def test_a_product_of_parts_of_flattened_matrices() -> None:
+    M, N = sg.input("M", (2, 3)), sg.input("N", (2, 3))
+    y = sg.define("Y[()] = sum((i, 3), A.reshape(6)[i+2]*B.reshape(6)[i])", A=M, B=N, name="y")
+    values = {name: np.random.default_rng(k).normal(size=(2, 3)) for k, name in enumerate("MN")}
+    system = expand(sg.graph(y))
+    check_against_reference(system, {"y": "y"}, values, evaluate(system, values))
+
+
+def test_a_plain_number_may_stand_for_a_tensor_without_axes() -> None:
+    outer = sg.define("Y[i,j] = C.reshape(1, 1)[i,j] * D[i]", C=c, D=sg.input("d", (1,)), name="y")
+    program = gradient(sg.sum(outer**2), "d")
+    assert "c = np.asarray(c)" in program.source
+    np.testing.assert_array_equal(pasted(program)(**{"c": 3.0, "d": np.array([2.0])}), [36.0])
 
 
 def test_a_second_derivative_and_a_size_as_a_value() -> None:
@@ -285,7 +300,8 @@ def test_arguments_that_do_not_fit(change: dict[str, Any], error: type[Exception
 def test_many_arguments_results_and_numbers_stand_on_several_lines() -> None:
     table = np.random.default_rng(0).normal(size=(9, 5))
     leaves = [sg.input(f"argument{k}", ("n", 5)) for k in range(12)]
-    products = [sg.sum(sg.sin(leaf) @ sg.constant(table).T) for leaf in leaves]
+    shared = sg.constant(table, name="U")  # a letter that temporaries would like
+    products = [sg.sum(sg.sin(leaf) @ shared.T) for leaf in leaves]
     loss = products[0]
     for product in products[1:]:
         loss = loss * product

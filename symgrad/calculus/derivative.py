@@ -16,9 +16,9 @@ from typing import Any
 
 from sympy import Expr
 
-from symgrad.calculus.closed import Closed, jacobian_of
+from symgrad.algebra.closed import Closed, jacobian_of
 from symgrad.calculus.display import symbol
-from symgrad.calculus.normal import head
+from symgrad.algebra.normal import head
 from symgrad.calculus.shortened import Shortened, computed
 from symgrad.calculus.steps import CalculusSteps, gradient_steps
 from symgrad.derive import derive_system
@@ -126,6 +126,11 @@ def symmetric_variables(problem: Problem) -> list[str]:
     return [name for name, v in problem.variables.items() if "symmetric" in v.properties]
 
 
+def shapes_of(problem: Problem) -> str:
+    """The variables with their shapes: A (m, n), x (n,)."""
+    return ", ".join(f"{v.name} {v.shape}" for v in problem.variables.values())
+
+
 def _axes_first(expr: Expr, old: int, new: int) -> Expr:
     """The expression with its last `new` axes in front."""
     order = {head(k): head(k + new) for k in range(old)} | {head(old + k): head(k) for k in range(new)}
@@ -204,7 +209,7 @@ class Derivative:
         return mathml_block(self.lines)
 
     def __str__(self) -> str:
-        return "\n".join([*self.value_line.wrapped(""), self.text])
+        return "\n".join([*self.value_line.wrapped(""), self.text, f"shapes: {shapes_of(self.problem)}"])
 
     def __repr__(self) -> str:
         return f"<{self.kind}: {self.lines[0].text}>"
@@ -220,7 +225,9 @@ class Derivative:
         return derive(self.problem.graph, of=self.problem.output, wrt=[self.names[0]])
 
     def steps(self) -> CalculusSteps:
-        """The gradient derived step by step; every rule that was used."""
+        """A gradient derived step by step, with every rule that was used. Raises DeriveError for other derivatives."""
+        if self.kind != "gradient":
+            raise DeriveError("steps are those of a gradient", hint="ask the gradient for its steps")
         return gradient_steps(self.problem, self.names[0], self.short)
 
     # the function
@@ -238,7 +245,7 @@ class Derivative:
         output = self.problem.output
         value = self.closed[output], self.closed.system.shape(output)
         wanted = {"value": value, self.kind: (self.short.expr, self.sizes)}
-        return computed(wanted, self.closed, self.short.given)
+        return computed(wanted, self.closed, self.short.given, [*self.problem.variables, *self.names[1:]])
 
     def _properties(self) -> dict[str, frozenset[str]]:
         return {name: v.properties for name, v in self.problem.variables.items() if v.properties}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import sympy as sp
 from sympy import Expr
 
-from symgrad.calculus.closed import INVERSE, Closed
-from symgrad.calculus.delta import Delta
-from symgrad.calculus.normal import heads
-from symgrad.calculus.tidy import Shape, finished
+from symgrad.algebra.closed import INVERSE, Closed
+from symgrad.algebra.delta import Delta
+from symgrad.algebra.normal import heads
+from symgrad.algebra.tidy import Shape, finished
 from symgrad.calculus.vectorised import vectorised
 from symgrad.calculus.words import matrix_notation
 from symgrad.formula.index_notation import index_line
@@ -18,13 +18,20 @@ from symgrad.formula.indexed import Element
 from symgrad.formula.letters import Letters
 from symgrad.formula.lines import Line
 from symgrad.formula.matrix import Setting
-from symgrad.formula.notation import Atom, Call, Inverse, Node
+from symgrad.formula.notation import Atom, Call, Inverse, Node, Norm
 from symgrad.formula.render_latex import latex
 from symgrad.formula.render_text import text
 from symgrad.formula.scalar import NoMatrixForm
 from symgrad.formula.symbols import Style, subscript
 
 
+_FORMS: dict[str, Callable[..., Node]] = {
+    INVERSE: Inverse,
+    "nuclear": lambda matrix: Norm(matrix, "*"),
+    "logdet": lambda matrix: Call("log", r"\log", (Call("|", "|", (Call("det", r"\det", (matrix,)),)),)),
+    "eigenvalues": lambda matrix: Call("λ", r"\lambda", (matrix,)),
+    "cholesky": lambda matrix: Call("chol", r"\operatorname{chol}", (matrix,)),
+}
 _SPELLED = {"lam": "lambda"}  # a word that Python keeps
 
 
@@ -69,7 +76,9 @@ class Display:
             return symbol(tensor)
         call = self.closed.system.equations[tensor].definition.call  # type: ignore[attr-defined]
         arguments = [self._argument(operand) for operand in self.closed.operands[tensor]]
-        return Inverse(arguments[0]) if call == INVERSE else Call(call, rf"\operatorname{{{call}}}", tuple(arguments))
+        if call in _FORMS:
+            return _FORMS[call](*arguments)
+        return Call(call, rf"\operatorname{{{call}}}", tuple(arguments))
 
     def _argument(self, operand: Expr) -> Node:
         rank = len(operand.free_symbols & set(heads(3)))
@@ -78,7 +87,8 @@ class Display:
     def _indexed(self, left: Atom, expr: Expr, shape: Sequence[Expr]) -> Line:
         names = sorted({e.name for e in expr.atoms(Element)})
         atoms = {name: _atom(self.name(name)) for name in names}
-        reserved = {atom.text for atom in atoms.values()} | {str(s) for n in shape for s in n.free_symbols}
+        leaves = self.closed.system.leaves.values()
+        reserved = {atom.text for atom in atoms.values()} | {str(s) for x in leaves for n in x.shape for s in n.free_symbols}
         setting = Setting(Letters(reserved), False, lambda number: left, len(names))
         order = {name: place for place, name in enumerate(names)}
         body = expr.replace(Delta, lambda a, b: sp.Piecewise((1, sp.Eq(a, b, evaluate=False)), (0, True)))

@@ -13,11 +13,11 @@ from typing import Any
 from sympy import Expr
 
 from symgrad.calculus import operators
-from symgrad.calculus.closed import Closed, jacobian_of
+from symgrad.algebra.closed import Closed, jacobian_of
 from symgrad.calculus.derivative import Declarations, require_scalar, symmetric_variables
 from symgrad.calculus.display import symbol
 from symgrad.calculus.shortened import Shortened, computed
-from symgrad.calculus.tidy import Shape
+from symgrad.algebra.tidy import Shape
 from symgrad.calculus.structure import Piece, Tensor, name_of, pieces
 from symgrad.derive import derive_system
 from symgrad.emit.function import FunctionProgram, emit_function

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 from sympy import Expr
 
-from symgrad.calculus.closed import Closed
-from symgrad.calculus.contractions import system_of
+from symgrad.algebra.closed import Closed
+from symgrad.algebra.contractions import system_of
 from symgrad.calculus.display import Display, symbol
-from symgrad.calculus.normal import Facts
-from symgrad.calculus.tidy import Given, Shape, softmax_recognised, tidied
+from symgrad.algebra.normal import Facts
+from symgrad.algebra.tidy import Given, Shape, softmax_recognised, tidied
 from symgrad.equations import System
 from symgrad.formula.lines import Line
 from symgrad.formula.notation import Atom
@@ -77,8 +77,17 @@ class Shortened:
 
 
 def computed(
-    results: Mapping[str, tuple[Expr, Sequence[Expr]]], closed: Closed, given: Mapping[str, Given]
+    results: Mapping[str, tuple[Expr, Sequence[Expr]]],
+    closed: Closed,
+    given: Mapping[str, Given],
+    inputs: Iterable[str] | None = None,
 ) -> tuple[System, dict[str, str]]:
-    """(the equations that compute the results, in a stable form; label -> tensor)."""
+    """(the equations that compute the results, in a stable form; label -> tensor).
+
+    Their leaves are `inputs`, by default those that are used.
+    """
     system, names = system_of(results, closed.system, given)
+    used = system.needed_for(names.values())
+    kept = list(inputs) if inputs is not None else [name for name in system.leaves if name in used]
+    system.leaves = {name: system.leaves[name] for name in kept}
     return share_equal(fold_constants(stabilise(system))), names

@@ -13,11 +13,11 @@ from typing import Any, overload
 import numpy as np
 from sympy import Expr
 
-from symgrad.calculus.closed import Closed
-from symgrad.calculus.contractions import system_of
+from symgrad.algebra.closed import Closed
+from symgrad.algebra.contractions import system_of
 from symgrad.calculus.display import Display, symbol
 from symgrad.calculus.shortened import Shortened
-from symgrad.calculus.tidy import Given, Shape, tidied
+from symgrad.algebra.tidy import Given, Shape, tidied
 from symgrad.derive import derive_system
 from symgrad.equations import System
 from symgrad.expand import expand
@@ -87,7 +87,6 @@ class Claim:
         expected = evaluate(self.system, data, needed=[self.tensor, *data])[self.tensor]
         shape = self.system.shape(self.tensor)
         rebuilt, names = system_of({"found": (self.expr, shape)}, self.closed.system, self.given)
-        rebuilt.leaves = dict(self.closed.system.leaves)
         found = evaluate(rebuilt, data, needed=[names["found"], *data])[names["found"]]
         scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
         return float(np.abs(found - expected).max(initial=0.0)) / scale
@@ -158,8 +157,8 @@ class _Solution:
             found[operation] = Atom("u" + subscript(str(number)), f"u_{{{number}}}")
         for adjoint, tensor in self.adjoints.items():
             if tensor in found and tensor != self.problem.output:
-                number = found[tensor].text[1:]
-                found[adjoint] = Atom("ū" + number, rf"\bar{{{found[tensor].latex}}}")
+                place = found[tensor].text[1:]
+                found[adjoint] = Atom("ū" + place, rf"\bar{{{found[tensor].latex}}}")
         return found
 
     def _worth_a_name(self) -> list[str]:

@@ -9,7 +9,8 @@ row indices r and column indices c. What ties a row index to a column index tell
     δ_ik B_i,jl                         blocks
     anything else                       dense
 
-Terms that differ in one factor only are one: δ_ik A_jl + δ_ik B_jl is a Kronecker product of I with A + B.
+A term that is none of these is multiplied out first. Terms that differ in one factor only are one: δ_ik A_jl + δ_ik B_jl
+is a Kronecker product of I with A + B.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from dataclasses import dataclass
 import sympy as sp
 from sympy import Expr, Integer, Symbol
 
-from symgrad.calculus.delta import Delta
-from symgrad.calculus.normal import head, heads, opened
-from symgrad.formula.indexed import Reduction
+from symgrad.algebra.delta import Delta
+from symgrad.algebra.normal import head, heads, multiplied_out, normal, opened
+from symgrad.formula.indexed import Element, Reduction
 
 Shape = tuple[Expr, ...]
 Tensor = tuple[Expr, Shape]
@@ -30,7 +31,10 @@ Tensor = tuple[Expr, Shape]
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a structured matrix: its kind, as `operators` names it, and its tensors (None is the identity)."""
+    """A part of a structured matrix: its kind, as `operators` names it, and its tensors.
+
+    A factor of a Kronecker product may be None, which is the identity, or have one axis, which is a diagonal.
+    """
 
     kind: str
     tensors: tuple[Tensor | None, ...]
@@ -39,7 +43,7 @@ class Piece:
 
 def pieces(expr: Expr, rows: Shape, columns: Shape) -> tuple[Piece, ...]:
     """The structure of H over head(0), ..., the row indices first."""
-    found = [_piece(term, rows, columns) for term in sp.Add.make_args(expr) if term != 0]
+    found = [piece for term in sp.Add.make_args(expr) if term != 0 for piece in _pieces(term, rows, columns)]
     return tuple(_merged(found))
 
 
@@ -59,6 +63,30 @@ _WORDS = {
 }
 
 
+def _pieces(term: Expr, rows: Shape, columns: Shape) -> list[Piece]:
+    """The term as one part, or as several where it multiplies sums that make no known kind as they stand."""
+    whole = _piece(term, rows, columns)
+    if whole.kind in ("Dense", "LowRank") and (parts := _spread(term)):
+        several = [_piece(part, rows, columns) for part in parts]
+        if all(piece.kind != "Dense" for piece in several):
+            return several
+    return [whole]
+
+
+def _spread(term: Expr) -> list[Expr]:
+    """The terms of a product that has sums among its factors, or in what a reduction adds up."""
+    factors = list(sp.Mul.make_args(term))
+    inner = [f for f in factors if isinstance(f, Reduction) and f.kind == "sum"]
+    for reduction in inner:
+        body, loops = opened(reduction)
+        parts = multiplied_out(body)
+        if isinstance(parts, sp.Add):
+            others = sp.Mul(*(f for f in factors if f is not reduction))
+            return [others * normal(Reduction("sum", part, loops.items())) for part in parts.args]
+    parts = multiplied_out(term)
+    return list(parts.args) if isinstance(parts, sp.Add) else []
+
+
 def _piece(term: Expr, rows: Shape, columns: Shape) -> Piece:
     r, c = heads(len(rows)), heads(len(rows) + len(columns))[len(rows) :]
     factors = list(sp.Mul.make_args(term))
@@ -66,7 +94,7 @@ def _piece(term: Expr, rows: Shape, columns: Shape) -> Piece:
         piece = kind(factors, r, c, rows, columns)
         if piece is not None:
             return piece
-    return Piece("Dense", ((term, (*rows, *columns)),))
+    return Piece("Dense", ((term, (*rows, *columns)),), len(rows))
 
 
 Indices = tuple[Symbol, ...]
@@ -85,10 +113,10 @@ def _diagonal(factors: Sequence[Expr], r: Indices, c: Indices, rows: Shape, colu
 
 
 def _outer(factors: Sequence[Expr], r: Indices, c: Indices, rows: Shape, columns: Shape) -> Piece | None:
-    """f_r g_c, as matrices with one column."""
+    """f_r g_c, as matrices with one column; either may be a number."""
     left = [f for f in factors if not f.free_symbols & set(c)]
     right = [f for f in factors if f not in left]
-    if any(f.free_symbols & set(r) for f in right) or not right or not any(f.free_symbols & set(r) for f in left):
+    if any(f.free_symbols & set(r) for f in right) or not (r and c):
         return None
     numbers = [f for f in left if not f.free_symbols & set(r)]
     left = [f for f in left if f not in numbers]
@@ -152,13 +180,23 @@ def _paired(
     tensors: list[Tensor | None] = []
     for group, (i, j), size in zip(groups, pairs, sizes, strict=True):
         expr = sp.Mul(*group)
-        identity = expr == Delta(i, j)
-        tensors.append(None if identity else (expr.xreplace({i: head(0), j: head(1)}), size))
+        tensors.append(_factor(expr, i, j, size))
     if numbers:
         place = 1 if tensors[1] is not None or tensors[0] is None else 0
-        expr, size = tensors[place] or (Delta(head(0), head(1)), sizes[place])
-        tensors[place] = (sp.Mul(*numbers, expr), size)
+        expr, shape = tensors[place] or (Integer(1), sizes[place][:1])
+        tensors[place] = (sp.Mul(*numbers, expr), shape)
     return Piece(kind, tuple(tensors))
+
+
+def _factor(expr: Expr, i: Symbol, j: Symbol, size: tuple[Expr, Expr]) -> Tensor | None:
+    """The matrix over i and j: None for an identity, the entries of a diagonal."""
+    delta = Delta(i, j)
+    if expr == delta:
+        return None
+    factors = sp.Mul.make_args(expr)
+    if delta in factors:
+        return sp.Mul(*(f for f in factors if f != delta)).xreplace({i: head(0), j: head(0)}), size[:1]
+    return expr.xreplace({i: head(0), j: head(1)}), size
 
 
 def _blocks(factors: Sequence[Expr], r: Indices, c: Indices, rows: Shape, columns: Shape) -> Piece | None:
@@ -195,24 +233,34 @@ def _merged(found: Sequence[Piece]) -> list[Piece]:
 def _joined(first: Piece, second: Piece) -> Piece | None:
     if first.kind != second.kind or first.axis != second.axis:
         return None
+    if first.kind == "Dense" and (_is_given(first) or _is_given(second)):
+        return None
     if first.kind in ("Dense", "Blocks", "Diagonal"):
         return Piece(first.kind, (_sum(first.tensors[0], second.tensors[0]),), first.axis)
-    if first.kind == "Kronecker":
-        for same in (0, 1):
-            if first.tensors[same] == second.tensors[same]:
-                joined = _sum(first.tensors[1 - same], second.tensors[1 - same])
-                return None if joined is None else Piece(first.kind, _placed(first.tensors[same], joined, same))
+    for place in {"Kronecker": (0, 1), "LowRank": (1,)}.get(first.kind, ()):
+        own, other = first.tensors[place], second.tensors[place]
+        others = [t for k, t in enumerate(first.tensors) if k != place]
+        if others == [t for k, t in enumerate(second.tensors) if k != place] and not (own is None and other is None):
+            joined = _sum(own, other) if first.kind == "LowRank" else _sum_of_factors(own, other)
+            return Piece(first.kind, (*first.tensors[:place], joined, *first.tensors[place + 1 :]))
     return None
 
 
-def _placed(shared: Tensor | None, joined: Tensor, place: int) -> tuple[Tensor | None, ...]:
-    return (shared, joined) if place == 0 else (joined, shared)
+def _is_given(piece: Piece) -> bool:
+    """Whether a dense part is a matrix that exists already, or its transpose: to add it to others would only cost."""
+    tensor = piece.tensors[0]
+    return tensor is not None and isinstance(tensor[0], Element) and set(tensor[0].index) == set(heads(2))
 
 
-def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    if first is None or second is None:
-        known = first or second
-        if known is None:
-            return None
-        return known[0] + Delta(head(0), head(1)), known[1]
+def _sum(first: Tensor | None, second: Tensor | None) -> Tensor:
+    """Of two tensors of which either may have no axes."""
+    assert first is not None and second is not None
     return first[0] + second[0], max(first[1], second[1], key=len)
+
+
+def _sum_of_factors(first: Tensor | None, second: Tensor | None) -> Tensor:
+    """Of two matrices that identities and diagonals may stand for."""
+    shape = max((t[1] for t in (first, second) if t), key=len)
+    terms = [t or (Integer(1), shape[:1]) for t in (first, second)]
+    delta = Delta(head(0), head(1))
+    return sp.Add(*(expr * delta if len(own) < len(shape) else expr for expr, own in terms)), shape

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import sympy as sp
 from sympy import Expr
 
-from symgrad.calculus.normal import head
+from symgrad.algebra.delta import Delta
+from symgrad.algebra.normal import head
 from symgrad.calculus.structure import Piece, Shape, Tensor, pieces
 from symgrad.calculus.words import IDENTITY, ONES, diagonal
 from symgrad.formula.notation import (
@@ -71,6 +72,8 @@ def _node(piece: Piece, write: Writer) -> Node:
         assert tensor is not None  # only Kronecker products have identities
         expr, shape = tensor
         return product([write(expr, 0), IDENTITY]) if shape == () else diagonal(_vec(write(expr, 2)))
+    if piece.kind == "Dense" and tensors[0] and tensors[0][0] == Delta(head(0), head(3)) * Delta(head(1), head(2)):
+        return SWAP
     if piece.kind == "LowRank":
         return _outer(tensors, write)
     if piece.kind not in ("Kronecker", "Swapped"):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import sympy as sp
 from sympy import Expr, Symbol
 
-from symgrad.calculus.delta import Delta
+from symgrad.algebra.delta import Delta
 from symgrad.formula.indexed import Element, Reduction
 from symgrad.formula.notation import (
     ONE,
@@ -181,7 +181,22 @@ class Words(Converter):
             return beside(value.node, Product((ONES, transposed(ONES))))
         if value.axes == axes[:1]:
             return product([value.node, transposed(ONES)])
-        return product([ONES, transposed(value.node)])
+        return product([ONES, self.turned(value.node)])
+
+    def turned(self, node: Node) -> Node:
+        """The transpose, that of a product of symbols factor by factor: (A b)ᵀ = bᵀ Aᵀ."""
+        value, body = split(node)
+        if isinstance(body, Product) and all(isinstance(f, Atom | Transposed | Inverse | Power) for f in body.factors):
+            return scaled(value, Product(tuple(self._turned_factor(f) for f in reversed(body.factors))))
+        return transposed(node)
+
+    def _turned_factor(self, factor: Node) -> Node:
+        """The transpose of a symbol: (A²)ᵀ = (Aᵀ)², and S for a symmetric S."""
+        if any(factor == self.names[name] for name in self.symmetric if name in self.names):
+            return factor
+        if isinstance(factor, Power):
+            return Power(self._turned_factor(factor.base), factor.exponent)
+        return transposed(factor)
 
     # products
 
@@ -232,7 +247,7 @@ class Words(Converter):
         left, matrix, right = parts.get((row,)), parts.get(union), parts.get((column,))
         if matrix is None:
             assert left is not None and right is not None  # or the union had one axis
-            return Value(product([left, reversed_product(right)]), union)
+            return Value(product([left, self.turned(right)]), union)
         chain = [*([diagonal(left)] if left else []), matrix, *([diagonal(right)] if right else [])]
         return Value(product(chain), union)
 
@@ -277,9 +292,8 @@ class Words(Converter):
         """‖x‖₂ to some power for the sum of all squares to half of it, ‖x‖_p likewise."""
         if base.free_symbols & set(self.order) or not power.is_Rational or power < 0:
             return None
-        squares = (2 * power).is_Integer
-        order = sp.Integer(2) if squares else 1 / power
-        if not squares and order <= 1:
+        order = _order(base.body)
+        if order is None or not (power * order).is_Integer:
             return None
         inside = _rooted(base.body, order)
         if inside is None:
@@ -311,19 +325,6 @@ class Words(Converter):
         return Value(name)
 
 
-def reversed_product(node: Node) -> Node:
-    """The transpose, that of a product of symbols factor by factor: (A b)ᵀ = bᵀ Aᵀ."""
-    value, body = split(node)
-    if isinstance(body, Product) and all(isinstance(f, Atom | Transposed | Inverse | Power) for f in body.factors):
-        return scaled(value, Product(tuple(_factor_transposed(f) for f in reversed(body.factors))))
-    return transposed(node)
-
-
-def _factor_transposed(factor: Node) -> Node:
-    """(A²)ᵀ = (Aᵀ)²."""
-    return Power(transposed(factor.base), factor.exponent) if isinstance(factor, Power) else transposed(factor)
-
-
 def beside(scalar: Node, array: Node) -> Node:
     """A scalar in front of a tensor; one that is a matrix product itself keeps its parentheses."""
     value, body = split(scalar)
@@ -353,24 +354,32 @@ def _entrywise_product(nodes: Sequence[Node]) -> Node:
 
 
 def _entrywise_exponent(power: Expr) -> Node:
-    written = str(power)
+    written = str(power) if power.is_Integer else f"({power})"
     return Atom("⊙" + written, rf"\odot {written}")
 
 
+def _order(body: Expr) -> Expr | None:
+    """p, where the body is |u| to the power p, an integer above 1."""
+    powers = {factor.as_base_exp()[1] for factor in sp.Mul.make_args(body) if not factor.is_number}
+    order = max(powers, key=sp.default_sort_key) + (1 if body.has(sp.Abs) and len(powers) > 1 else 0) if powers else None
+    return order if order is not None and order.is_Integer and order > 1 and _rooted(body, order) is not None else None
+
+
 def _rooted(body: Expr, order: Expr) -> Expr | None:
-    """u, where the body is |u| to the power `order`."""
-    parts = []
+    """u, where the body is |u| to the power `order`; |u|³ is |u| u² to SymPy."""
+    inside: dict[Expr, Expr] = {}
+    number: Expr = sp.Integer(1)
     for factor in sp.Mul.make_args(body):
         base, power = factor.as_base_exp()
         if factor.is_number:
-            if not factor.is_positive:
-                return None
-            parts.append(factor ** (1 / order))
-        elif power != order or (order != 2 and not isinstance(base, sp.Abs)):
-            return None
+            number = number * factor
         else:
-            parts.append(base if order == 2 else base.args[0])
-    return sp.Mul(*parts)
+            u = base.args[0] if isinstance(base, sp.Abs) else base
+            inside[u] = inside.get(u, sp.Integer(0)) + power
+    absolute = order.is_even or all(sp.Abs(u) in sp.Mul.make_args(body) for u in inside)
+    if not number.is_positive or not absolute or any(power != order for power in inside.values()):
+        return None
+    return sp.Mul(number ** (1 / order), *inside)
 
 
 class Step(NamedTuple):
@@ -448,14 +457,15 @@ class _Network:
 
     def _matrix_sum(self) -> Value:
         """Σ_ij of a product of matrices."""
-        ((ends, factors),) = self.edges.items()
+        (factors,) = self.edges.values()
         words = self.words.ordered(self.bound)
         squared = _rooted(sp.Mul(*factors), sp.Integer(2))
         if squared is not None:
             return Value(Power(Norm(words.convert(squared).node, "F"), Constant(sp.Integer(2))))
         above = [f for f in factors if not _is_divisor(f)]
         if len(above) < 2:
-            inside = self._edge(*self.bound, tuple(factors))
+            rows, columns = self.bound
+            inside = self._edge(rows, columns, tuple(factors))
             return Value(product([transposed(ONES), inside, ONES]))
         left, *rest = sorted(above, key=words.factor_key)
         others = (*rest, *(f for f in factors if _is_divisor(f)))
@@ -595,7 +605,8 @@ class Term(NamedTuple):
         """Products first, then single symbols, then numbers; what is subtracted last."""
         node = self.node
         tensor = self.tensor.node
-        return self.negative, not self.tensor.axes, -weight(tensor), count(node, Transposed), text(tensor), text(node)
+        kind = 1 if not self.tensor.axes and isinstance(node, Constant) else 2 if isinstance(tensor, Call) else 0
+        return self.negative, kind, -weight(tensor), count(node, Transposed), text(tensor), text(node)
 
 
 def _factored(terms: Sequence[Term], axes: tuple[Symbol, ...]) -> Node | None:

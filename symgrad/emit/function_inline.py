@@ -71,25 +71,24 @@ def write_into_users(steps: Sequence[Step]) -> list[Step]:
 
 
 class _Inlining:
+    """What is written into is read again later, so that its value has several users and stays where it is."""
+
     def __init__(self, steps: Sequence[Step]) -> None:
         self.steps: dict[int, Step] = dict(enumerate(steps))
-        self.filled: set[str] = set()
         self.barriers: list[int] = []
         self.mentions: dict[str, list[int]] = {}
         for k, step in self.steps.items():
-            arrays = filled(step.node)
-            self.filled |= arrays
-            self.barriers += [k] if arrays else []
+            if filled(step.node):
+                self.barriers.append(k)
             for name in loads(step.node).keys() | stores(step.node):
                 self.mentions.setdefault(name, []).append(k)
 
     def run(self) -> list[Step]:
         for k in range(len(self.steps)):
             name = bound_name(self.steps[k].node)
-            if name and name not in self.filled:
-                user = self._only_user(k, name)
-                if user is not None and self._same_there(k, user):
-                    self._move(k, name, user)
+            user = self._only_user(k, name) if name else None
+            if name and user is not None and self._same_there(k, user):
+                self._move(k, name, user)
         return list(self.steps.values())
 
     def _only_user(self, k: int, name: str) -> int | None:

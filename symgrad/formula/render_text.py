@@ -94,7 +94,9 @@ def _scaled(node: n.Scaled) -> tuple[str, int]:
         above, below = fraction(node.value)
         top = n.scaled(above, node.body.above)
         return _quotient(n.Quotient(top, n.scaled(below, node.body.below), node.body.mark))
-    return f"{_tight(n.Constant(node.value), SCALED)} {_tight(node.body, REDUCE)}", SCALED
+    body = _tight(node.body, REDUCE)
+    dot = "· " if body[0].isdigit() else ""
+    return f"{_tight(n.Constant(node.value), SCALED)} {dot}{body}", SCALED
 
 
 def _product(node: n.Product) -> tuple[str, int]:

@@ -8,25 +8,38 @@ of the whole may be off too.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, islice
 
 import numpy as np
 
 from symgrad.errors import SymgradError
-from symgrad.grade.edits import Edit, edits, parts, terms
+from symgrad.grade.edits import edits, parts, terms
 from symgrad.grade.faults import faulty_gradients
 from symgrad.grade.points import FAST, TOLERANCE, Point, agree
 from symgrad.grade.problem import Candidate, Problem
-from symgrad.grade.result import Finding
+from symgrad.grade.result import KINDS, Finding
 from symgrad.verify.numbers import Array
 
 MOST_EDITS = 600
-NUMBERS = (1.0, 2.0, 0.5, -1.0, -2.0, -0.5)
 
 Values = Callable[[int], Array | None]  # point -> array; None where it has none
 Findings = tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A fault, and the two sides that are equal if it was made.
+
+    Attributes:
+        around: the part of the answer that was changed and all around it, innermost first.
+    """
+
+    finding: Finding
+    expected: Values
+    got: Values
+    around: tuple[str, ...] = ()
 
 
 class Diagnosis:
@@ -56,12 +69,12 @@ class Diagnosis:
         if whole:
             return self._explained(whole)
         second: Findings | None = None
-        for finding, expected, got in self._hypotheses():
-            also = self._whole(expected, got)
+        for tried in self._hypotheses():
+            also = self._whole(tried.expected, tried.got)
             if also == ():
-                return (finding,)
-            if also and second is None and len(also) == 1 and finding.kind != "extra factor":
-                second = (finding, *also)
+                return (self._located(tried),)
+            if also and second is None and len(also) == 1 and tried.finding.kind != "extra factor":
+                second = (self._located(tried), *also)
         term = self._term()
         return second if term is None else (term,)
 
@@ -85,31 +98,30 @@ class Diagnosis:
         """A factor of the whole as the author's mistake: the sum that should be a mean, the sign that is wrong."""
         kinds = {"missing 1/N": ("sum for mean",), "extra 1/N": ("mean for sum",), "sign": ("sign",)}
         if len(whole) == 1 and whole[0].kind in kinds and self.text is not None:
-            for finding, got in self._edited():
-                if finding.kind in kinds[whole[0].kind] and self._whole(self._gradient, got) == ():
-                    return (finding,)
+            for tried in self._edited(kinds[whole[0].kind]):
+                if self._whole(tried.expected, tried.got) == ():
+                    return (self._located(tried),)
         return whole
 
     # hypotheses
 
-    def _hypotheses(self) -> Iterator[tuple[Finding, Values, Values]]:
+    def _hypotheses(self) -> Iterator[Hypothesis]:
         for finding, expected in faulty_gradients(self.problem, self.tensor):
-            yield finding, self._valued(expected), self.got
-        if self.text is not None:
-            for finding, got in self._edited():
-                yield finding, self._gradient, got
+            yield Hypothesis(finding, self._valued(expected), self.got)
+        yield from self._edited(KINDS)
 
-    def _edited(self) -> Iterator[tuple[Finding, Values]]:
-        assert self.text is not None
+    def _edited(self, kinds: Collection[str]) -> Iterator[Hypothesis]:
+        """The answer with one thing changed, where that is of one of these kinds."""
+        if self.text is None:
+            return
         scope = {n: self.problem.scope[n] for n in self.problem.named}
-        for count, edit in enumerate(edits(self.text, scope, self._maxima)):
-            if count == MOST_EDITS:
-                return
+        chosen = (edit for edit in edits(self.text, scope, self._maxima) if edit.finding.kind in kinds)
+        for edit in islice(chosen, MOST_EDITS):
             try:
                 answer = self.problem.loose_answer(edit.text)
             except SymgradError:
                 continue
-            yield self._located(edit), self._loose_values(answer)
+            yield Hypothesis(edit.finding, self._gradient, self._loose_values(answer), edit.around)
 
     @cached_property
     def _maxima(self) -> dict[str, str]:
@@ -117,10 +129,12 @@ class Diagnosis:
         forward = self.problem.forward
         return {e.operands[0]: e.name for e in forward if e.definition.reduction == "max" and len(e.operands) == 1}
 
-    def _located(self, edit: Edit) -> Finding:
+    def _located(self, found: Hypothesis) -> Finding:
         """With the tensor whose adjoint is the first part around the change."""
-        node = next((n for part in edit.around for n in [self._adjoint_like(part)] if n), self.tensor)
-        return replace(edit.finding, node=node)
+        if found.finding.node is not None:
+            return found.finding
+        node = next((n for part in found.around for n in [self._adjoint_like(part)] if n), self.tensor)
+        return replace(found.finding, node=node)
 
     def _adjoint_like(self, part: str) -> str | None:
         """The tensor whose adjoint is the value of a part of an answer, but for a constant factor."""

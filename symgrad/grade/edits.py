@@ -39,7 +39,7 @@ def edits(text: str, scope: Mapping[str, Shape], maxima: Mapping[str, str]) -> I
         maxima: tensor -> the maximum of it that the network subtracts.
     """
     tree = ast.Expression(read_source(text).tree)
-    kinds: list[Callable[[ast.expr], Edits]] = [
+    likely: list[Callable[[ast.expr], Edits]] = [
         _axes,
         _transposes,
         _products,
@@ -51,14 +51,17 @@ def edits(text: str, scope: Mapping[str, Shape], maxima: Mapping[str, str]) -> I
         lambda node: _shifts(node, maxima),
         lambda node: _left_out(node, maxima),
         _orders,
-        _functions,
-        lambda node: _extended(node, scope),
     ]
-    for change in kinds:
+    yield from _everywhere(tree, likely)
+    yield from _renamed(tree, scope)
+    yield from _everywhere(tree, [_functions, lambda node: _extended(node, scope)])
+
+
+def _everywhere(tree: ast.Expression, changes: Sequence[Callable[[ast.expr], Edits]]) -> Iterator[Edit]:
+    for change in changes:
         for path in _paths(tree):
             for kind, why, new in change(_at(tree, path)):
                 yield _edited(tree, path, kind, why, new)
-    yield from _renamed(tree, scope)
 
 
 # places in the tree
@@ -307,4 +310,5 @@ def _renamed(tree: ast.Expression, scope: Mapping[str, Shape]) -> Iterator[Edit]
                 if isinstance(node, ast.Name) and node.id == old:
                     node.id = new
             text = ast.unparse(changed)
-            yield Edit(Finding("wrong operand", f"{old} stands where {new} belongs; right is {text}"), text, (text,))
+            around = tuple(part for part in reversed(parts(text)) if new in part)
+            yield Edit(Finding("wrong operand", f"{old} stands where {new} belongs; right is {text}"), text, around)

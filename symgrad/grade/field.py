@@ -80,7 +80,7 @@ class Arithmetic:
         """An upper bound for the probability that an expression with value 0 on all `axes` is not 0."""
         degree = sum(self._degree(expr, axes))
         pairs = len(self.drawn) ** 2
-        return Fraction(degree + 2 * pairs * self.argument_degree, PRIME)
+        return Fraction(1 + degree + 2 * pairs * self.argument_degree, PRIME)
 
     # values
 
@@ -148,7 +148,7 @@ class Arithmetic:
             return self._function(expr, axes)
         whole = int(sp.floor(exponent))
         values = self.value(base, axes)
-        if whole < 0 and (values == 0).any():
+        if whole < 0 and np.any(values == 0):
             raise NoValue("division by zero")
         result = _each(lambda v: pow(v, whole, PRIME), values)
         rest = exponent - whole

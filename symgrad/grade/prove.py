@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import log2
 
+import numpy as np
 import sympy as sp
 from sympy import Dummy, Expr
 
@@ -25,7 +26,8 @@ from symgrad.grade.rewriting import Indicator, in_atoms
 from symgrad.index.definition import At, Loop, outermost
 from symgrad.simplify import fold_constants, share_equal
 
-LARGE = 4_000  # an expression of more parts is left to arithmetic
+LARGE = 4_000  # an expression of more parts is left to arithmetic,
+RATIONAL = 1_600  # or if a common denominator is needed
 NORMAL_FORM = "normal form"
 
 
@@ -45,14 +47,11 @@ def proof(expected: Candidate, got: Candidate, points: Sequence[Point]) -> str |
     Args:
         points: the sizes of dimensions to compute with, one point of exact arithmetic for each.
     """
-    views = []
+    if tuple(expected.shape) != tuple(got.shape):
+        return None
     for view in _views(_joint(expected, got), expected.name):
-        views.append(view)
         if _equal_by_form(view):
-            if not view.kept:
-                return NORMAL_FORM
-            return f"{NORMAL_FORM}, over {_listed(view.kept)}"
-    for view in views:
+            return f"{NORMAL_FORM}, over {_listed(view.kept)}" if view.kept else NORMAL_FORM
         found = _by_arithmetic(view, points)
         if found is not None:
             return found
@@ -128,7 +127,10 @@ def _equal_by_form(view: _View) -> bool:
     difference = expanded(view.expected - view.got)
     if difference == 0:
         return True
-    return _size(difference) <= LARGE and _vanishes(_in_atoms(view, difference))
+    if _size(difference) > LARGE:
+        return False
+    rational = _in_atoms(view, difference)
+    return _size(rational) <= RATIONAL and _vanishes(rational)
 
 
 def _in_atoms(view: _View, expr: Expr) -> Expr:
@@ -189,10 +191,12 @@ def _by_arithmetic(view: _View, points: Sequence[Point]) -> str | None:
         arithmetic = Arithmetic(view.system, sizes_of(view.system, point.dims), integers, seed)
         try:
             left, right = arithmetic.value(expected, axes), arithmetic.value(got, axes)
-            if ((left - right) % PRIME).any():
+            if np.any((left - right) % PRIME):
                 return None
             bounds.append(float(arithmetic.bound(expected - got, axes)))
         except NoValue:
             return None
     exponent = int(sum(-log2(b) for b in bounds) / max(1, len(points)))
-    return f"exact arithmetic over GF(2^61-1), {len(bounds)} points, error below 2^-{exponent}"
+    sizes = " and ".join(dict.fromkeys(", ".join(f"{n} = {k}" for n, k in p.dims.items()) for p in points))
+    where = f" with {sizes}" if sizes else ""
+    return f"exact arithmetic over GF(2^61-1), {len(bounds)} points{where}, error below 2^-{exponent}"

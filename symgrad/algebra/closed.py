@@ -1,0 +1,188 @@
+"""A tensor of a system as one expression over the leaves: every equation on the way written into its users.
+
+A tensor that is defined by an equation that it satisfies keeps a name: two such tensors of equal operands have
+one. A⁻¹ B, however it came about, is the sum Σ_k A⁻¹[i, k] B[k, j] over a tensor A⁻¹, which `contractions`
+turns into a call of solve again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import sympy as sp
+from sympy import Dummy, Expr
+
+from symgrad.algebra.delta import Delta
+from symgrad.algebra.normal import Facts, heads, normal
+from symgrad.equations import Equation, System, equation
+from symgrad.formula.indexed import Element, Reduction, element, expression, substituted
+from symgrad.index.bounds import within
+from symgrad.index.definition import At, map_accesses
+from symgrad.index.solution import Solution, solution
+from symgrad.names import free_name
+
+INVERSE, SOLVE = "inv", "solve"
+ORTHOGONAL = ("eigenvectors",)
+
+
+class Closed:
+    """Closed expressions of a system's tensors, in normal form, over `head(0), head(1), ...`.
+
+    The tensors in `keep` and those that are read reshaped or beyond their ends stay as they are.
+
+    Attributes:
+        system: the system given, and an equation A⁻¹ for every solve in it.
+        facts: the symmetric matrices among those given, and what follows.
+        operands: tensor defined by an equation -> the closed expressions that it is a function of.
+    """
+
+    def __init__(self, system: System, keep: Collection[str] = (), symmetric: Collection[str] = ()) -> None:
+        self.system, self.keep = system.copy(), frozenset(keep)
+        self.facts = Facts(frozenset(symmetric))
+        self.operands: dict[str, tuple[Expr, ...]] = {}
+        self.done: dict[str, Expr] = {}
+        self._same: dict[tuple[object, ...], str] = {}
+
+    def __getitem__(self, name: str) -> Expr:
+        """The expression of a tensor."""
+        stack = [name]
+        while stack:
+            here = stack[-1]
+            missing = [n for n in self._reads(here) if n not in self.done]
+            if missing and here not in self.done:
+                stack.extend(missing)
+                continue
+            stack.pop()
+            if here not in self.done:
+                self.done[here] = self._closed(here)
+        return self.done[name]
+
+    def normal(self, expr: Expr) -> Expr:
+        """The normal form, by what is known of the tensors."""
+        return normal(expr, self.facts)
+
+    def _reads(self, name: str) -> Sequence[str]:
+        e = self.system.equations.get(name)
+        return () if e is None or name in self.keep else e.operands
+
+    def _closed(self, name: str) -> Expr:
+        e = self.system.equations.get(name)
+        if e is None or name in self.keep:
+            return self.normal(Element(name, heads(len(self.system.shape(name)))))
+        if isinstance(e.definition, Solution):
+            return self.normal(self._solution(e, e.definition))
+        return self.normal(self._written(e))
+
+    # index formulas
+
+    def _written(self, e: Equation) -> Expr:
+        definition = e.definition
+        own, body = expression(definition)
+        extents = definition.extents | dict(zip(own, definition.shape, strict=True))
+        for reduction in body.atoms(Reduction):
+            extents |= dict(reduction.loops)
+
+        def value(at: At) -> Expr:
+            name = e.source(at)
+            shape = self.system.shape(name)
+            index = [map_accesses(i, lambda inner: element(e.operands, inner)) for i in at.index]
+            inside = at.view is None and all(within(i, extents, n) for i, n in zip(index, shape, strict=True))
+            if not inside:
+                return Element(name, index, at.view)
+            return substituted((heads(len(shape)), self.done[name]), index)
+
+        written = map_accesses(body, value)
+        return written.xreplace(dict(zip(own, heads(len(own)), strict=True)))
+
+    # tensors defined by equations
+
+    def _solution(self, e: Equation, definition: Solution) -> Expr:
+        operands = [self._read(e.operands[r.operand], r.transposed) for r in definition.reads]
+        if definition.call == SOLVE:
+            return self._solved(e, definition, operands)
+        if definition.call == INVERSE:
+            inverse = self._inverse(e.operands[0])
+            return _turned(inverse) if definition.reads[0].transposed else inverse
+        name = self._same.setdefault((definition.call, *operands), e.name)
+        if definition.call in ORTHOGONAL:
+            self.facts = self.facts.with_orthogonal(name)
+        self.operands.setdefault(name, tuple(operands))
+        return Element(name, heads(len(e.shape)))
+
+    def _solved(self, e: Equation, definition: Solution, operands: Sequence[Expr]) -> Expr:
+        """A⁻¹ B as the sum that it is."""
+        read = definition.reads[0]
+        inverse = self._inverse(e.operands[read.operand])
+        (i, *rest), k = heads(len(e.shape)), Dummy("k", integer=True, nonnegative=True)
+        factor = substituted((heads(2), inverse), (k, i) if read.transposed else (i, k))
+        right = substituted((heads(len(e.shape)), operands[1]), (k, *rest))
+        return Reduction("sum", factor * right, [(k, e.shape[0])])
+
+    def _inverse(self, name: str) -> Expr:
+        """The inverse of a tensor: of a product of square matrices, the product of their inverses."""
+        matrix, (size, _) = self.done[name], self.system.shape(name)
+        chain = self._chain(matrix, size)
+        inverse = heads(2)
+        if chain is None:
+            return Element(self._named_inverse(name, matrix), inverse)
+        first, last = inverse
+        between = [Dummy("k", integer=True, nonnegative=True) for _ in chain[1:]]
+        path = [first, *between, last]
+        factors = []
+        for (factor, turned), i, j in zip(reversed(chain), path[:-1], path[1:], strict=True):
+            own = self._named_inverse(factor, Element(factor, heads(2)))
+            factors.append(Element(own, (j, i) if turned else (i, j)))
+        return Reduction("sum", sp.Mul(*factors), [(k, size) for k in between])
+
+    def _chain(self, matrix: Expr, size: Expr) -> list[tuple[str, bool]] | None:
+        """(name, transposed) ... of the square matrices that a matrix is the product of."""
+        if not isinstance(matrix, Reduction) or any(n != size for _, n in matrix.loops):
+            return None
+        left = list(sp.Mul.make_args(matrix.body))
+        if len(left) != len(matrix.loops) + 1 or not all(isinstance(f, Element) and f.name in self.system for f in left):
+            return None
+        chain: list[tuple[str, bool]] = []
+        here = heads(2)[0]
+        while left:
+            factor = next((f for f in left if here in f.index), None)
+            if factor is None or len(factor.index) != 2 or factor.index[0] == factor.index[1]:
+                return None
+            left.remove(factor)
+            turned = factor.index[1] == here
+            chain.append((factor.name, turned))
+            here = factor.index[0] if turned else factor.index[1]
+        return chain
+
+    def _named_inverse(self, name: str, matrix: Expr) -> str:
+        """The tensor that is the inverse of this one."""
+        key = (INVERSE, matrix)
+        if key not in self._same:
+            shape = self.system.shape(name)
+            made = free_name(f"{name}_inverse", self.system)
+            self.system.add(equation(made, solution(INVERSE, [shape], [False]), [name], origin=made))
+            self._same[key] = made
+            self.operands[made] = (matrix,)
+            self.facts = self.facts.with_inverse(made, matrix, self.normal(_turned(matrix)) == matrix)
+        return self._same[key]
+
+    def _read(self, name: str, transposed: bool) -> Expr:
+        return self.normal(_turned(self.done[name])) if transposed else self.done[name]
+
+
+def _turned(matrix: Expr) -> Expr:
+    first, second = heads(2)
+    return matrix.xreplace({first: second, second: first})
+
+
+def jacobian_of(product: Expr, rank: int, seed: str, axes: int, facts: Facts) -> Expr:
+    """The tensor J of product[...] = Σ_r seed[r...] J[..., r...]: its axes r behind the product's own `rank`.
+
+    The product is linear in the seed, so that J is its value at the unit tensors.
+    """
+    rows = heads(rank + axes)[rank:]
+    units = {
+        e: sp.Mul(*(Delta(i, row) for i, row in zip(e.index, rows, strict=True)))
+        for e in product.atoms(Element)
+        if e.name == seed
+    }
+    return normal(product.xreplace(units), facts)

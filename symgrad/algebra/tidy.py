@@ -1,0 +1,198 @@
+"""The shortest way to write an expression: multiplied out or not, with the functions that a reader knows.
+
+    multiply   (a + b) c = a c + b c, where that is shorter because something cancels
+    cancel     a/c + b/(c d) = (a d + b)/(c d), factored
+    softmax    exp(u_ij) / Σ_j exp(u_ij) is one tensor s
+    exponents  exp(a) exp(b) = exp(a + b)
+    sigmoid    1 / (1 + exp(-u)) = σ(u),   exp(u) σ(-u) = σ(u),   1 - σ(u) = σ(-u)
+
+Each is an identity over the reals, and none is taken unless the outcome is shorter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import sympy as sp
+from sympy import Expr, Symbol
+
+from symgrad.algebra.delta import Delta
+from symgrad.algebra.normal import Facts, expanded, head, normal, opened, renamed
+from symgrad.formula.indexed import Element, Reduction, substituted
+from symgrad.index.functions import recognise_sigmoids
+
+REDUCTION_COST = 2
+
+
+Shape = tuple[Expr, ...]
+Shapes = Callable[[str], Shape]
+
+
+class Given(NamedTuple):
+    """A tensor that was given a name.
+
+    Attributes:
+        expr, shape: its elements over head(0), ..., and how many there are.
+        stable: the same, written so that floating point keeps it.
+        axis: the axis that it sums to 1 along.
+    """
+
+    expr: Expr
+    shape: Shape
+    stable: Expr
+    axis: int
+
+
+def cost(expr: Expr) -> int:
+    """What a reader has to take in: elements, sums, functions and numbers."""
+    total = 0
+    stack = [expr]
+    while stack:
+        here = stack.pop()
+        if isinstance(here, Element):
+            total += 1
+        elif isinstance(here, Reduction):
+            total += REDUCTION_COST
+            stack.append(here.body)
+        else:
+            total += bool(here.args) and not isinstance(here, sp.Add | sp.Mul)
+            stack.extend(here.args)
+    return total
+
+
+def tidied(expr: Expr, facts: Facts) -> tuple[str, Expr]:
+    """(the rules used, the shortest form); not `finished`, so still in normal form."""
+    plain, multiplied = normal(expr, facts), expanded(expr, facts)
+    forms = [
+        ("sums simplified", plain),
+        ("multiplied out", multiplied),
+        ("fractions cancelled", normal(cancelled(plain), facts)),
+        ("multiplied out and cancelled", normal(cancelled(multiplied), facts)),
+    ]
+    return min(forms, key=lambda form: cost(finished(form[1])))
+
+
+def cancelled(expr: Expr) -> Expr:
+    """Fractions of scalars over a common denominator, common factors cancelled and the rest factored."""
+    if isinstance(expr, Element):
+        return expr
+    if isinstance(expr, Reduction):
+        return Reduction(expr.kind, cancelled(expr.body), expr.loops, expr.condition)
+    parts = [cancelled(part) for part in expr.args]
+    rebuilt = expr.func(*parts) if parts and not isinstance(expr, sp.Piecewise) else expr
+    if not isinstance(rebuilt, sp.Add | sp.Mul) or not any(_divides(e) for e in rebuilt.atoms(sp.Pow)):
+        return rebuilt
+    atoms = sorted(rebuilt.atoms(Element, Reduction, Delta), key=sp.default_sort_key)
+    opaque = {atom: sp.Dummy(f"x{k}", real=True) for k, atom in enumerate(atoms)}
+    scalar = rebuilt.xreplace(opaque)
+    if scalar.has(sp.Piecewise) or not scalar.is_commutative:
+        return rebuilt
+    return sp.factor(scalar).xreplace({x: atom for atom, x in opaque.items()})
+
+
+def _divides(power: Expr) -> bool:
+    base, exponent = power.as_base_exp()
+    return bool(exponent.is_negative and isinstance(base, sp.Add))
+
+
+def finished(expr: Expr) -> Expr:
+    """With exponentials joined and sigmoids recognised."""
+    return recognise_sigmoids(joined(expr))
+
+
+def joined(expr: Expr) -> Expr:
+    """With exp(a) exp(b) as exp(a + b), and u**a/u as u**(a - 1), everywhere."""
+    return expr.replace(lambda e: isinstance(e, sp.Mul), _joined)
+
+
+def _joined(product: Expr) -> Expr:
+    bases: dict[Expr, Expr] = {}
+    for factor in product.args:
+        base, power = factor.as_base_exp()
+        bases[base] = bases.get(base, sp.Integer(0)) + power
+    return sp.Mul(*(base**power for base, power in bases.items()))
+
+
+def softmax_recognised(expr: Expr, facts: Facts, name: str, shapes: Shapes) -> tuple[Expr, Given] | None:
+    """(the expression in s, what s is), for the first sum of exponentials that it divides by."""
+    for power in sorted(expr.atoms(sp.Pow), key=sp.default_sort_key):
+        base, exponent = power.as_base_exp()
+        if exponent.is_negative and _sums_exponentials(base):
+            found = _with_softmax(expr, base, facts, name, shapes)
+            if cost(found[0]) < cost(expr):
+                return found
+    return None
+
+
+def _sums_exponentials(expr: Expr) -> bool:
+    """Whether this is Σ exp(u) over one index."""
+    if not isinstance(expr, Reduction) or expr.kind != "sum" or len(expr.loops) != 1:
+        return False
+    factors = sp.Mul.make_args(expr.body)
+    return all(isinstance(f, sp.exp) for f in factors) and bool(expr.body.atoms(Element))
+
+
+def _with_softmax(expr: Expr, total: Reduction, facts: Facts, name: str, shapes: Shapes) -> tuple[Expr, Given]:
+    """exp(u) replaced by s Σ exp(u), wherever u is read."""
+    body, loops = opened(total)
+    index = _order_of_reading(body)
+    free = [i for i in index if i not in loops]
+    wanted = sorted(sp.Mul.make_args(body), key=lambda f: (-len(f.free_symbols), sp.default_sort_key(f)))
+
+    def value(place: Mapping[Symbol, Expr]) -> Expr:
+        outer = substituted((tuple(free), total), [place[i] for i in free])
+        return Element(name, [place[i] for i in index]) * outer
+
+    def written(product: Expr) -> Expr:
+        """The product with the first exp(u) in it replaced."""
+        factors = list(sp.Mul.make_args(product))
+        for factor in factors:
+            place = _place(factor, wanted[0], index) if isinstance(factor, sp.exp) else None
+            parts = [] if place is None else [f.xreplace(place) for f in wanted]
+            if place is not None and all(part in factors for part in parts):
+                return written(sp.Mul(*(f for f in factors if f not in parts)) * value(place))
+        return product
+
+    change = {e: written(e) for e in expr.atoms(sp.exp)} if len(wanted) == 1 else {}
+    replaced = expr.xreplace(change) if change else expr.replace(lambda e: isinstance(e, sp.Mul), written)
+    axis = next(k for k, i in enumerate(index) if i in loops)
+    replaced = normal(replaced, facts.with_normalised(name, axis))
+    names = {i: head(k) for k, i in enumerate(index)}
+    extents = {i: n for e in body.atoms(Element) for i, n in zip(e.index, shapes(e.name), strict=True)}
+    shape = tuple(extents[i] for i in index)
+    return replaced, Given((body / total).xreplace(names), shape, _shifted(body, loops).xreplace(names), axis)
+
+
+def _place(exponential: Expr, body: Expr, index: Sequence[Symbol]) -> dict[Symbol, Expr] | None:
+    """What the indices of `body` are in an expression that is the same but for these."""
+    place: dict[Symbol, Expr] = {}
+    for i in index:
+        reader = next((e for e in _elements(body) if i in e.index), None)
+        if reader is None:
+            return None
+        axis = reader.index.index(i)
+        others = [e.index[axis] for e in _elements(exponential) if e.name == reader.name]
+        if not others:
+            return None
+        place[i] = others[0]
+    return place if body.xreplace(place) == exponential else None
+
+
+def _elements(expr: Expr) -> list[Element]:
+    return sorted(expr.atoms(Element), key=sp.default_sort_key)
+
+
+def _shifted(body: Expr, loops: dict[Symbol, Expr]) -> Expr:
+    """exp(u - m) / Σ exp(u - m), m the greatest u."""
+    exponent = sp.Add(*(f.args[0] for f in sp.Mul.make_args(body)))
+    exponential = sp.exp(exponent - renamed("max", exponent, loops))
+    return exponential / renamed("sum", exponential, loops)
+
+
+def _order_of_reading(body: Expr) -> list[Symbol]:
+    """The indices in the order in which the largest element reads them."""
+    largest = max(sorted(body.atoms(Element), key=sp.default_sort_key), key=lambda e: len(e.index))
+    inner = {i for reduction in body.atoms(Reduction) for i, _ in reduction.loops}
+    everything = sorted({i for e in body.atoms(Element) for i in e.index if i.is_Symbol} - inner, key=str)
+    return list(dict.fromkeys([*(i for i in largest.index if i in everything), *everything]))
