@@ -84,9 +84,19 @@ def _parsed(argv: Arguments) -> tuple[argparse.Namespace, Arguments]:
     options, rest = parser.parse_known_args(_with_command(argv))
     if rest and options.command is not _train:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if options.command is _grade:
+        _check_answers(options)
     if rest and argv.index(rest[0]) < argv.index(options.graph):
         parser.error(f"GRAPH comes before {rest[0]}: symgrad train GRAPH DATA.npz [options]")
     return options, rest
+
+
+def _check_answers(options: argparse.Namespace) -> None:
+    if bool(options.answer) == bool(options.function):
+        options.refuse("expected --answer FORMULA or FILE.py:FUNCTION, one of the two")
+    unnamed = [text for text in options.answer if not NAMED_ANSWER.fullmatch(text)]
+    if unnamed and (len(options.answer) > 1 or len(options.wrt or ()) > 1):
+        options.refuse('several answers need names: --answer W1="..." --answer W2="..."')
 
 
 def _with_command(argv: Arguments) -> Arguments:
@@ -322,8 +332,6 @@ def _verify(options: argparse.Namespace, _: Arguments) -> int:
 
 
 def _grade(options: argparse.Namespace, _: Arguments) -> int:
-    if bool(options.answer) == bool(options.function):
-        options.refuse("expected --answer FORMULA or FILE.py:FUNCTION, one of the two")
     if options.function:
         wrt = options.wrt[0] if options.wrt and len(options.wrt) == 1 else options.wrt
         result = grade(network(options.graph), wrt, answer=_function(options.function))
@@ -338,8 +346,6 @@ def _named_answers(options: argparse.Namespace) -> str | dict[str, str]:
     pairs = [NAMED_ANSWER.fullmatch(text) for text in options.answer]
     if None not in pairs:
         return {pair[1]: pair[2] for pair in pairs if pair is not None}
-    if len(options.answer) > 1 or (options.wrt and len(options.wrt) > 1):
-        options.refuse('several answers need names: --answer W1="..." --answer W2="..."')
     return {options.wrt[0]: options.answer[0]} if options.wrt else str(options.answer[0])
 
 

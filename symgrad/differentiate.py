@@ -24,7 +24,8 @@ _KINDS: dict[str, Callable[..., Result]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The expression and the options."""
     parser.add_argument("expression", metavar="EXPRESSION", help='in NumPy syntax: "norm2(A @ x - b)**2"')
-    parser.add_argument("--wrt", nargs="+", metavar="NAME", help="the variables, after EXPRESSION (default: the only one)")
+    variables = "the variables, after EXPRESSION (default: the only one)"
+    parser.add_argument("--wrt", nargs="+", metavar="NAME", help=variables)
     kinds = parser.add_mutually_exclusive_group()
     for kind in _KINDS:
         kinds.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=_HELP[kind])

@@ -392,9 +392,7 @@ TRACES = [
         126,
         "trace(inv(X.T @ C @ X) @ (X.T @ B @ X))",
         "X",
-        lambda B, C, X: (
-            -2 * C @ X @ inv(X.T @ C @ X) @ X.T @ B @ X @ inv(X.T @ C @ X) + 2 * B @ X @ inv(X.T @ C @ X)
-        ),
+        lambda B, C, X: -2 * C @ X @ inv(X.T @ C @ X) @ X.T @ B @ X @ inv(X.T @ C @ X) + 2 * B @ X @ inv(X.T @ C @ X),
         FORMS,
     ),
     Row(
@@ -402,8 +400,7 @@ TRACES = [
         "trace(inv(A + X.T @ C @ X) @ (X.T @ B @ X))",
         "X",
         lambda A, B, C, X: (
-            -2 * C @ X @ inv(A + X.T @ C @ X) @ X.T @ B @ X @ inv(A + X.T @ C @ X)
-            + 2 * B @ X @ inv(A + X.T @ C @ X)
+            -2 * C @ X @ inv(A + X.T @ C @ X) @ X.T @ B @ X @ inv(A + X.T @ C @ X) + 2 * B @ X @ inv(A + X.T @ C @ X)
         ),
         FORMS | declared(symmetric_n="A"),
     ),

@@ -12,11 +12,11 @@ from symgrad.expression import Problem
 Arrays = dict[str, np.ndarray]
 
 SIZES = {"m": 4, "n": 3, "p": 2, "q": 5}
-_NAMES: dict[str, Any] = {
-    name: getattr(np, name)
-    for name in "abs cos dot exp kron log maximum mean minimum outer prod sign sin sqrt sum tanh trace".split()
-}
-_NAMES |= {name: getattr(np.linalg, name) for name in "det inv matrix_power pinv solve".split()}
+_ENTRYWISE = "abs cos exp log maximum minimum sign sin sqrt tanh"
+_WHOLE = "dot kron mean outer prod sum trace"
+_LINALG = "det inv matrix_power pinv solve"
+_NAMES: dict[str, Any] = {name: getattr(np, name) for name in f"{_ENTRYWISE} {_WHOLE}".split()}
+_NAMES |= {name: getattr(np.linalg, name) for name in _LINALG.split()}
 _NAMES |= {
     "diag": np.diag,
     "eye": np.eye,
@@ -63,7 +63,8 @@ def differences(expression: str, wrt: str, arrays: Mapping[str, np.ndarray], ste
         move = np.zeros_like(point)
         move[place] = step
         near, far = (
-            computed(expression, {**arrays, wrt: point + k * move}) - computed(expression, {**arrays, wrt: point - k * move})
+            computed(expression, {**arrays, wrt: point + k * move})
+            - computed(expression, {**arrays, wrt: point - k * move})
             for k in (1, 2)
         )
         columns.append((8 * near - far) / (12 * step))

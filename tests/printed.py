@@ -129,7 +129,7 @@ class _Reader:
         self.at, self.places = 0, dict(places)
         found = self.choice()
         if self.at < len(self.tokens):
-            raise ValueError(f"{self.text!r}: stopped at {self.tokens[self.at:]}")
+            raise ValueError(f"{self.text!r}: stopped at {self.tokens[self.at :]}")
         return found
 
     # tokens
@@ -195,7 +195,9 @@ class _Reader:
 
     def product(self) -> Any:
         factors = [self.power()]
-        while self.starts():
+        while self.peek() == "·" or self.starts():
+            if self.peek() == "·":
+                self.take()
             factors.append(self.power())
         if len(factors) == 1:
             return factors[0]
@@ -224,6 +226,9 @@ class _Reader:
                 found = self.indexed(found)
             elif token in ("ᵀ", "⁻¹", "⁻ᵀ"):
                 found = turned(np.ones((self.size, 1)) if isinstance(found, _One) else found, self.take())
+            elif token == "/" and not self.tokens[self.at + 1][2]:
+                self.take()
+                found = number(found) / number(self.power())
             elif token in ("^", "^⊙"):
                 self.take()
                 found = number(found) ** number(self.atom())
@@ -333,7 +338,7 @@ def called(name: str, arguments: list[Any]) -> Any:
         return x.reshape(-1, 1, order="F")
     if name == "cholesky":
         return np.linalg.cholesky(x)
-    if name == "eigenvalues":
+    if name in ("λ", "eigenvalues"):
         return np.linalg.eigvalsh(x)[:, None]
     if name == "eigenvectors":
         return np.linalg.eigh(x)[1]

@@ -173,6 +173,100 @@ def test_inspect_some_tensors_in_each_notation(here: Path, capsys: Captured) -> 
     assert "'q'" in fails(capsys, "inspect", "net.json", "--wrt", "q")
 
 
+def test_inspect_writes_a_page(here: Path, capsys: Captured) -> None:
+    argv = ["inspect", "net.json", "--html", "page.html"]
+    assert main(argv) == 0
+    assert capsys.readouterr().out == "wrote: page.html\n"
+    text = Path("page.html").read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>") and "∇w" in text
+    assert main(argv) == 0, "its own page may be replaced"
+    Path("page.html").write_text(text.replace("∇w", "∇v"), encoding="utf-8")
+    capsys.readouterr()
+    fails(capsys, *argv)
+    assert main([*argv, "--force"]) == 0
+    assert Path("page.html").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("other", ["--latex", "--indexed"])
+def test_a_page_is_no_notation(here: Path, capsys: Captured, other: str) -> None:
+    assert main(["inspect", "net.json", "--html", "page.html", other]) == 2
+    assert not Path("page.html").exists()
+
+
+# derivatives of expressions
+
+
+LEAST_SQUARES = "norm2(A @ x - b)**2"
+
+
+def test_an_expression_is_differentiated(here: Path, capsys: Captured) -> None:
+    assert main([LEAST_SQUARES, "--wrt", "x"]) == 0
+    captured = capsys.readouterr()
+    formula, shapes = "∂f/∂x = 2 Aᵀ (A x − b)", "A (m, n), x (n,), b (m,)"
+    parts = (formula, shapes, "\nsteps\n", r"2 A^{\top} (A x - b)", "def gradient(A, x, b):")
+    assert all(part in captured.out for part in parts)
+    assert captured.err == ""
+    assert main(["differentiate", LEAST_SQUARES, "--wrt", "x"]) == 0
+    assert capsys.readouterr().out == captured.out
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ((LEAST_SQUARES, "--wrt", "x", "A"), ("∂f/∂x = 2 Aᵀ (A x − b)", "∂f/∂A = 2 (A x − b) xᵀ")),
+        (("softmax(x)", "--jacobian"), ("∂f/∂x = diag(s) − s sᵀ", "def jacobian(x):")),
+        ((LEAST_SQUARES, "--hessian", "--wrt", "x"), ("∂²f/∂x² = 2 Aᵀ A", "structure: low rank", "def hessian(")),
+        (("sum(exp(A @ x))", "--hvp", "--wrt", "x"), ("∂²f/∂x² v = Aᵀ diag(exp(A x)) A v", "def hvp(")),
+        (("x @ A @ x", "--wrt", "x", "--declare", "A: symmetric(n)"), ("∂f/∂x = 2 A x",)),
+    ],
+    ids=["several variables", "jacobian", "hessian", "hvp", "declare"],
+)
+def test_kinds_of_derivatives(here: Path, capsys: Captured, argv: tuple[str, ...], words: tuple[str, ...]) -> None:
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert [word for word in words if word not in out] == []
+
+
+def test_latex_of_an_expression_alone(here: Path, capsys: Captured) -> None:
+    assert main([LEAST_SQUARES, "--wrt", "x", "--latex"]) == 0
+    assert capsys.readouterr().out == r"\frac{\partial f}{\partial x} = 2 A^{\top} (A x - b)" + "\n"
+
+
+@pytest.mark.parametrize("kind", ["--gradient", "--hessian"])
+def test_the_code_of_an_expression_is_a_file_that_checks_itself(here: Path, capsys: Captured, kind: str) -> None:
+    argv = ["sum(log(1 + exp(-y * (X @ w))))", "--wrt", "w", kind, "--code", "own.py"]
+    assert main(argv) == 0
+    assert capsys.readouterr().out.endswith("wrote: own.py\n")
+    text = Path("own.py").read_text(encoding="utf-8")
+    assert "import symgrad" not in text
+    assert subprocess.run([sys.executable, "-I", "own.py"], capture_output=True).returncode == 0
+    assert main(argv) == 0, "its own file may be replaced"
+    capsys.readouterr()
+    Path("own.py").write_text(text + "# mine\n", encoding="utf-8")
+    assert main(argv) == 1
+    assert "was changed since" in capsys.readouterr().err
+    assert main([*argv, "--force"]) == 0
+    assert Path("own.py").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("norm2(A @ x",), ("malformed", "^")),
+        (("fooo(x)",), ("no function", "^")),
+        (("A @ x", "--wrt", "x"), ("no scalar", "Jacobian")),
+        ((LEAST_SQUARES,), ("name the variable", "A, x, b")),
+        ((LEAST_SQUARES, "--wrt", "y"), ("no variable 'y'",)),
+        ((LEAST_SQUARES, "--wrt", "x", "--declare", "A matrix"), ("declares nothing",)),
+        ((LEAST_SQUARES, "--wrt", "x", "A", "--code", "f.py"), ("one derivative",)),
+    ],
+)
+def test_a_faulty_expression(here: Path, capsys: Captured, argv: tuple[str, ...], words: tuple[str, ...]) -> None:
+    error = fails(capsys, *argv)
+    assert [word for word in words if word not in error] == []
+    assert not Path("f.py").exists()
+
+
 # emit
 
 

@@ -76,7 +76,7 @@ def points(row: Row, formula: Any, *sizes: Any) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("row", TABLE, ids=identity)
 def test_value(row: Row) -> None:
-    """The emitted function gives what the cookbook's right-hand side gives, and what the expression's differences do."""
+    """The emitted function gives what the cookbook's right-hand side does, and the expression's differences."""
     formula = derived(row)
     arrays = points(row, formula)
     found = evaluated(row, formula, arrays)

@@ -443,6 +443,7 @@ ORDER = (
     ("files",),
     ("builder", "expression", "derive", "optimizers"),
     ("simplify",),
+    ("algebra",),
     ("lower",),
     ("schedule",),
     ("emit",),
@@ -452,15 +453,15 @@ ORDER = (
     ("differentiate", "demo"),
     ("cli",),
 )
-# They may read what is listed here, beside all that stands left of `simplify`. No stage reads them; those behind
-# the emitter do: the pipeline, which puts the printed derivation into the program's docstring, reads `formula`.
+# They may read what is listed here, beside all that stands left of `simplify`. No stage reads them but the algebra,
+# whose tensor expressions are those of `formula`; what stands behind the emitter does.
 SIDE_EXITS: dict[str, set[str]] = {
     "verify": {"pipeline"},
     "formula": {"simplify"},
     "importers": set(),
     "data": set(),
 }
-READ_FROM = {"pipeline": {"formula"}, "costs": {"verify"}}  # a part -> the side exits that it and all behind it read
+READ_FROM = {"algebra": {"formula"}, "costs": {"verify"}}  # a part -> the side exits that it and all behind it read
 
 
 def imports_of(path: Path) -> set[str]:

@@ -28,6 +28,7 @@ import pytest
 from symgrad import simplify
 from symgrad.expression.functions import FILLED, is_function
 from symgrad.index.functions import FUNCTIONS
+from symgrad.index.solution import KERNELS
 from symgrad.ops import OPS
 from symgrad.optimizers import OPTIMIZERS
 
@@ -234,6 +235,12 @@ def test_matrix_calculus_names_every_function() -> None:
     known = {name for name in (*BUILT_IN, *FUNCTIONS, *FILLED, "len", "norm") if is_function(name)}
     assert {name for name in named if not is_function(name)} == set()
     assert known - operators - comparisons <= named
+
+
+def test_graph_format_names_every_kernel() -> None:
+    text = (ROOT / "docs" / "graph-format.md").read_text(encoding="utf-8")
+    named = {(call, operands.count(",") + 1) for call, operands in re.findall(r"`(\w+)\(([\w, ]+)\)`", text)}
+    assert {(call, len(ranks)) for call, ranks in KERNELS} <= named
 
 
 def test_architecture_names_every_pass() -> None:

@@ -133,7 +133,7 @@ def test_a_plain_number_may_stand_for_a_tensor_without_axes() -> None:
     outer = sg.define("Y[i,j] = C.reshape(1, 1)[i,j] * D[i]", C=c, D=sg.input("d", (1,)), name="y")
     program = gradient(sg.sum(outer**2), "d")
     assert "c = np.asarray(c)" in program.source
-    np.testing.assert_array_equal(pasted(program)(**{"c": 3.0, "d": np.array([2.0])}), [36.0])
+    np.testing.assert_array_equal(pasted(program)(c=3.0, d=np.array([2.0])), [36.0])
 
 
 def test_a_second_derivative_and_a_size_as_a_value() -> None:
@@ -301,7 +301,7 @@ def test_many_arguments_results_and_numbers_stand_on_several_lines() -> None:
     table = np.random.default_rng(0).normal(size=(9, 5))
     leaves = [sg.input(f"argument{k}", ("n", 5)) for k in range(12)]
     shared = sg.constant(table, name="U")  # a letter that temporaries would like
-    products = [sg.sum(sg.sin(leaf) @ shared.T) for leaf in leaves]
+    products = [sg.sum(sg.tanh(leaf @ shared.T)) for leaf in leaves]
     loss = products[0]
     for product in products[1:]:
         loss = loss * product
@@ -381,6 +381,7 @@ FILES: dict[str, Callable[[], FunctionProgram]] = {
     "scalar": lambda: gradient(sg.sum(sg.sin(c * b)), "c"),
     "labels": lambda: gradient(sg.cross_entropy(sg.input("z", ("N", 4)), sg.input("t", ("N",), "int64")), "z"),
     "domain": lambda: gradient(sg.sum(sg.log(POSITIVE) * sg.sqrt(POSITIVE)), "p"),
+    "unit interval": lambda: gradient(sg.sum(sg.log(1 - Q) * sg.sqrt(Q)), "Q"),
     "kinks": lambda: gradient(sg.sum(sg.relu(A @ x) * sg.abs(b)), "A"),
     "mask": lambda: gradient(sg.sum(sg.where(sg.input("on", ("m",), "bool"), b**3, b)), "b"),
     "halves": lambda: gradient(sg.sum(sg.input("h", ("2*k",)) ** 2) + sg.sum(POSITIVE), "h"),
@@ -423,6 +424,18 @@ def test_a_jacobian_and_a_hessian_check_themselves(tmp_path: Path) -> None:
         done = run(tmp_path / "function.py", "--seed", "3", "--dims", "n=5")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "5 of 5" in done.stdout
+
+
+@pytest.mark.parametrize(("properties", "status"), [({}, 1), ({"Q": {"symmetric"}}, 0)])
+def test_a_derivative_by_a_symmetric_matrix_may_be_the_transposed_one(
+    properties: dict[str, set[str]], status: int, tmp_path: Path
+) -> None:
+    value = sg.sum((Q @ x) * sg.exp(x), name="value")
+    transposed = sg.define("G[i,j] = V[i] * exp(V[j])", V=x, name="gradient")
+    system = expand(sg.graph(value, outputs=[transposed]))
+    check = Check("value", {"gradient": "Q"}, properties=properties)
+    emit_function(system, "gradient", {"gradient": "gradient"}, check=check).save(tmp_path / "function.py")
+    assert run(tmp_path / "function.py").returncode == status
 
 
 def test_a_file_reads_arguments_and_leaves_out_kinks(tmp_path: Path) -> None:

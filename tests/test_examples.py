@@ -73,6 +73,13 @@ def test_second_derivative(tmp_path: Path) -> None:
     assert number(text, "largest difference from central differences:") < 1e-8
 
 
+def test_matrix_calculus(tmp_path: Path) -> None:
+    text = run("matrix_calculus.py", tmp_path)
+    assert "structure: diagonal + low rank" in text
+    assert number(text, "iteration 11: largest entry of the gradient") < 1e-12
+    assert number(text, "largest difference from solving with the dense Hessian:") < 1e-10
+
+
 def test_every_example_is_tested() -> None:
     tested = re.findall(r'run\("(\w+\.py)"', Path(__file__).read_text(encoding="utf-8"))
     assert sorted(tested) == sorted(path.name for path in EXAMPLES.glob("*.py"))

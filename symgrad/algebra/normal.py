@@ -11,6 +11,7 @@ and the rules, each an identity over the reals, are
     merge      Σ_j a_j Σ_k b_jk = Σ_jk a_j b_jk
     hoist      Σ_j c a_j = c Σ_j a_j          a factor that no bound index ties to the others is moved out
     count      Σ_j 1 = n
+    numbers    (2 a - 2 b) c = 2 (a - b) c
     sign       u sign(u) = |u|,   |u| sign(u) = u
     exponents  exp(a + b) = exp(a) exp(b),   log(exp(a) b) = a + log(b)
     cancel     Σ_k A⁻¹_ik A_kj = δ_ij
@@ -27,7 +28,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, permutations
+from itertools import combinations
 
 import sympy as sp
 from sympy import Dummy, Expr, Integer, Symbol
@@ -70,8 +71,8 @@ class Facts:
 
 NOTHING = Facts()
 
-_MOST_ORDERS = 120
-_STAR, _OTHER = Symbol("*"), Symbol("?")
+_MOST_ORDERS = 24
+_STAR = Symbol("*")
 
 
 def head(axis: int) -> Symbol:
@@ -194,6 +195,7 @@ class _Normaliser:
             expr = multiplied
         if expr.has(sp.sign):
             expr = _without_signs(expr)
+        expr = _numbers_in_front(expr)
         return _applied(expr) if expr.has(Delta) else expr
 
     def _reduction(self, expr: Reduction) -> Expr:
@@ -307,8 +309,11 @@ def _factors(term: Expr) -> list[Expr]:
 
 
 def multiplied_out(expr: Expr) -> Expr:
-    """Products and whole powers of sums as sums; nothing inside functions."""
-    return sp.expand(expr, deep=False, power_base=False, power_exp=False, log=False)
+    """Products and whole powers of sums as sums; nothing inside functions or below a fraction."""
+    below = {p: sp.Dummy() for p in sp.Mul.make_args(expr) if p.is_Pow and p.exp.is_negative}
+    return sp.expand(expr.xreplace(below), deep=False, power_base=False, power_exp=False, log=False).xreplace(
+        {dummy: power for power, dummy in below.items()}
+    )
 
 
 def _logarithm(expr: Expr) -> Expr:
@@ -319,6 +324,20 @@ def _logarithm(expr: Expr) -> Expr:
     base, power = rest.as_base_exp()
     logarithm = -sp.log(base) if power == -1 else sp.log(rest)
     return sp.Add(*exponents, logarithm)
+
+
+def _numbers_in_front(term: Expr) -> Expr:
+    """(2 a - 2 b)**p c = 2**p (a - b)**p c."""
+    if not isinstance(term, sp.Mul):
+        return term
+    numbers, rest = [], []
+    for factor in term.args:
+        base, power = factor.as_base_exp()
+        shared, primitive = base.primitive() if isinstance(base, sp.Add) else (sp.Integer(1), base)
+        plain = shared != 1 and shared.is_positive and power.is_Rational
+        numbers += [shared**power] if plain else []
+        rest.append(primitive**power if plain else factor)
+    return sp.Mul(*numbers, *rest) if numbers else term
 
 
 def _without_signs(term: Expr) -> Expr:
@@ -337,11 +356,12 @@ def _without_signs(term: Expr) -> Expr:
 def _applied(term: Expr) -> Expr:
     """δ_ij a_j as δ_ij a_i: behind a delta, its first index stands for both."""
     factors = list(sp.Mul.make_args(term))
-    for delta in [f for f in factors if isinstance(f, Delta)]:
-        first, second = delta.args
-        if second.is_Symbol or first.is_Symbol:
+    for place in range(len(factors)):
+        delta = factors[place]
+        if isinstance(delta, Delta) and any(i.is_Symbol for i in delta.args):
+            first, second = delta.args
             old, new = (second, first) if second.is_Symbol else (first, second)
-            factors = [f if f == delta else f.xreplace({old: new}) for f in factors]
+            factors = [f if k == place else f.xreplace({old: new}) for k, f in enumerate(factors)]
     return sp.Mul(*factors)
 
 
@@ -410,16 +430,46 @@ def _level(reduction: Reduction) -> int:
 
 
 def _orders(body: Expr, loops: Loops, symmetric: frozenset[str]) -> list[tuple[Symbol, ...]]:
-    """The orders of the loops that their uses leave open; nearly always one."""
+    """The orders of the loops that the body leaves open; nearly always one.
+
+    Loops are told apart by colour refinement (Weisfeiler and Leman): a loop's colour is where it stands, and beside
+    which colours. Where equals are left, each of them is tried as the first.
+    """
     factors = sp.Mul.make_args(body)
-    signature: dict[Symbol, str] = {}
-    for i in loops:
-        change = {j: _STAR if j == i else _OTHER for j in loops}
-        signature[i] = str((str(loops[i]), sorted(str(_in_order(f.xreplace(change), symmetric)) for f in factors if f.has(i))))
-    classes: dict[str, list[Symbol]] = {}
-    for i in sorted(loops, key=lambda i: signature[i]):
-        classes.setdefault(signature[i], []).append(i)
-    orders: list[tuple[Symbol, ...]] = [()]
-    for same in classes.values():
-        orders = [o + p for o in orders for p in permutations(same)][:_MOST_ORDERS]
-    return orders
+    start = {i: str(n) for i, n in loops.items()}
+    found: list[tuple[Symbol, ...]] = []
+    stack = [_refined(start, factors, symmetric)]
+    while stack and len(found) < _MOST_ORDERS:
+        colours = stack.pop()
+        classes: dict[str, list[Symbol]] = {}
+        for i in sorted(loops, key=lambda i: (colours[i], str(i))):
+            classes.setdefault(colours[i], []).append(i)
+        equal = next((same for same in classes.values() if len(same) > 1), None)
+        if equal is None:
+            found.append(tuple(i for same in classes.values() for i in same))
+            continue
+        stack += [_refined(colours | {i: colours[i] + "<"}, factors, symmetric) for i in equal]
+    return found
+
+
+def _refined(
+    colours: dict[Symbol, str], factors: Sequence[Expr], symmetric: frozenset[str]
+) -> dict[Symbol, str]:
+    """Colours that no further round tells apart."""
+    count = len(set(colours.values()))
+    while True:
+        longer = {i: f"{colours[i]}|{sorted(_place(i, f, colours, symmetric) for f in factors if f.has(i))}" for i in colours}
+        ranks = {colour: f"{rank:03}" for rank, colour in enumerate(sorted(set(longer.values())))}
+        colours = {i: ranks[colour] for i, colour in longer.items()}
+        if len(ranks) == count:
+            return colours
+        count = len(ranks)
+
+
+def _place(i: Symbol, factor: Expr, colours: Mapping[Symbol, str], symmetric: frozenset[str]) -> str:
+    """Where an index stands in a factor, the others being known by colour alone."""
+    if isinstance(factor, Element) and factor.view is None:
+        index = ["*" if e == i else colours.get(e, str(e)) for e in factor.index]
+        return f"{factor.name}{sorted(index) if factor.name in symmetric else index}"
+    names = {j: _STAR if j == i else Symbol(f"?{colour}") for j, colour in colours.items()}
+    return str(_in_order(factor.xreplace(names), symmetric))

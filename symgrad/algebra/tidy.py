@@ -12,6 +12,7 @@ Each is an identity over the reals, and none is taken unless the outcome is shor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import NamedTuple
 
 import sympy as sp
@@ -23,6 +24,9 @@ from symgrad.formula.indexed import Element, Reduction, substituted
 from symgrad.index.functions import recognise_sigmoids
 
 REDUCTION_COST = 2
+MOST_TERMS = 300  # an expression that multiplies out to more stays as it is
+MOST_OPERATIONS = 60  # a fraction with more is not cancelled
+MOST_COST = 250  # an expression longer than this is not looked at for shorter forms
 
 
 Shape = tuple[Expr, ...]
@@ -63,30 +67,54 @@ def cost(expr: Expr) -> int:
 
 def tidied(expr: Expr, facts: Facts) -> tuple[str, Expr]:
     """(the rules used, the shortest form); not `finished`, so still in normal form."""
-    plain, multiplied = normal(expr, facts), expanded(expr, facts)
-    forms = [
-        ("sums simplified", plain),
-        ("multiplied out", multiplied),
-        ("fractions cancelled", normal(cancelled(plain), facts)),
-        ("multiplied out and cancelled", normal(cancelled(multiplied), facts)),
-    ]
+    plain = normal(expr, facts)
+    if cost(plain) > MOST_COST:
+        parts = plain.args if isinstance(plain, sp.Add) else ()
+        return "sums simplified", sp.Add(*(tidied(part, facts)[1] for part in parts)) if parts else plain
+    forms = [("sums simplified", plain), ("fractions cancelled", normal(cancelled(plain), facts))]
+    if terms_of(plain) <= MOST_TERMS:
+        multiplied = expanded(expr, facts)
+        forms.insert(1, ("multiplied out", multiplied))
+        forms.append(("multiplied out and cancelled", normal(cancelled(multiplied), facts)))
     return min(forms, key=lambda form: cost(finished(form[1])))
+
+
+def terms_of(expr: Expr) -> int:
+    """How many terms there would be at most, were every product of sums multiplied out."""
+    if isinstance(expr, sp.Add):
+        return sum(map(terms_of, expr.args))
+    if isinstance(expr, sp.Mul):
+        return prod(map(terms_of, expr.args))
+    if isinstance(expr, sp.Pow) and expr.exp.is_Integer and expr.exp > 0:
+        return int(min(terms_of(expr.base) ** min(int(expr.exp), 64), MOST_TERMS + 1))
+    if isinstance(expr, Reduction):
+        return terms_of(expr.body)
+    return max(map(terms_of, expr.args), default=1)
 
 
 def cancelled(expr: Expr) -> Expr:
     """Fractions of scalars over a common denominator, common factors cancelled and the rest factored."""
-    if isinstance(expr, Element):
+    return _cancelled(expr, {})
+
+
+def _cancelled(expr: Expr, done: dict[Expr, Expr]) -> Expr:
+    if expr not in done:
+        done[expr] = _with_cancelled_parts(expr, done)
+    return done[expr]
+
+
+def _with_cancelled_parts(expr: Expr, done: dict[Expr, Expr]) -> Expr:
+    if isinstance(expr, Element | sp.Piecewise) or not expr.args:
         return expr
     if isinstance(expr, Reduction):
-        return Reduction(expr.kind, cancelled(expr.body), expr.loops, expr.condition)
-    parts = [cancelled(part) for part in expr.args]
-    rebuilt = expr.func(*parts) if parts and not isinstance(expr, sp.Piecewise) else expr
+        return Reduction(expr.kind, _cancelled(expr.body, done), expr.loops, expr.condition)
+    rebuilt = expr.func(*(_cancelled(part, done) for part in expr.args))
     if not isinstance(rebuilt, sp.Add | sp.Mul) or not any(_divides(e) for e in rebuilt.atoms(sp.Pow)):
         return rebuilt
-    atoms = sorted(rebuilt.atoms(Element, Reduction, Delta), key=sp.default_sort_key)
-    opaque = {atom: sp.Dummy(f"x{k}", real=True) for k, atom in enumerate(atoms)}
+    atoms = rebuilt.atoms(Element, Reduction, Delta) | {f for f in rebuilt.atoms(sp.Function) if not isinstance(f, sp.exp)}
+    opaque = {atom: sp.Dummy(f"x{k}", real=True) for k, atom in enumerate(sorted(atoms, key=sp.default_sort_key))}
     scalar = rebuilt.xreplace(opaque)
-    if scalar.has(sp.Piecewise) or not scalar.is_commutative:
+    if scalar.has(sp.Piecewise) or sp.count_ops(scalar) > MOST_OPERATIONS or terms_of(scalar) > MOST_TERMS:
         return rebuilt
     return sp.factor(scalar).xreplace({x: atom for atom, x in opaque.items()})
 
@@ -136,7 +164,7 @@ def _sums_exponentials(expr: Expr) -> bool:
 def _with_softmax(expr: Expr, total: Reduction, facts: Facts, name: str, shapes: Shapes) -> tuple[Expr, Given]:
     """exp(u) replaced by s Σ exp(u), wherever u is read."""
     body, loops = opened(total)
-    index = _order_of_reading(body)
+    index = _order_of_reading(body, loops)
     free = [i for i in index if i not in loops]
     wanted = sorted(sp.Mul.make_args(body), key=lambda f: (-len(f.free_symbols), sp.default_sort_key(f)))
 
@@ -157,7 +185,7 @@ def _with_softmax(expr: Expr, total: Reduction, facts: Facts, name: str, shapes:
     change = {e: written(e) for e in expr.atoms(sp.exp)} if len(wanted) == 1 else {}
     replaced = expr.xreplace(change) if change else expr.replace(lambda e: isinstance(e, sp.Mul), written)
     axis = next(k for k, i in enumerate(index) if i in loops)
-    replaced = normal(replaced, facts.with_normalised(name, axis))
+    _, replaced = tidied(replaced, facts.with_normalised(name, axis))
     names = {i: head(k) for k, i in enumerate(index)}
     extents = {i: n for e in body.atoms(Element) for i, n in zip(e.index, shapes(e.name), strict=True)}
     shape = tuple(extents[i] for i in index)
@@ -190,9 +218,11 @@ def _shifted(body: Expr, loops: dict[Symbol, Expr]) -> Expr:
     return exponential / renamed("sum", exponential, loops)
 
 
-def _order_of_reading(body: Expr) -> list[Symbol]:
-    """The indices in the order in which the largest element reads them."""
-    largest = max(sorted(body.atoms(Element), key=sp.default_sort_key), key=lambda e: len(e.index))
+def _order_of_reading(body: Expr, loops: Mapping[Symbol, Expr]) -> list[Symbol]:
+    """The indices as the only element reads them; of several, those that the sum keeps first."""
+    read = _elements(body)
+    if len(read) == 1:
+        return [i for i in read[0].index if i.is_Symbol]
     inner = {i for reduction in body.atoms(Reduction) for i, _ in reduction.loops}
-    everything = sorted({i for e in body.atoms(Element) for i in e.index if i.is_Symbol} - inner, key=str)
-    return list(dict.fromkeys([*(i for i in largest.index if i in everything), *everything]))
+    everything = {i for e in read for i in e.index if i.is_Symbol} - inner
+    return sorted(everything, key=lambda i: (i in loops, str(i)))

@@ -18,14 +18,16 @@ from sympy import Expr
 
 from symgrad.algebra.closed import Closed, jacobian_of
 from symgrad.calculus.display import symbol
+from symgrad.calculus.forward import forward_of, symmetric_variables
 from symgrad.algebra.normal import head
 from symgrad.calculus.shortened import Shortened, computed
 from symgrad.calculus.steps import CalculusSteps, gradient_steps
+from symgrad.calculus.structure import name_of, pieces
+from symgrad.calculus.structured import Block, Differentiated, MapProgram, emit_map
 from symgrad.derive import derive_system
 from symgrad.emit.function import Check, FunctionProgram, emit_function
 from symgrad.equations import System
 from symgrad.errors import DeriveError, nearest
-from symgrad.expand import expand
 from symgrad.expression import Declaration, Problem, read_expression
 from symgrad.formula import Derivation
 from symgrad.formula.derivation import notebook_bundle
@@ -62,10 +64,10 @@ def jacobian(expression: str, wrt: str | None = None, declare: Declarations = No
     """
     problem = read_expression(expression, declare)
     name = _variable(problem, wrt)
-    forward = expand(problem.graph)
+    forward = forward_of(problem)
     seed = free_name("seed", forward)
     system = derive_system(forward, of=problem.output, wrt=[name], seed=seed, zeros=True)
-    closed = Closed(system, symmetric=symmetric_variables(problem))
+    closed = Closed(system, symmetric=symmetric_variables(problem), whole=seed)
     product = closed[system.gradients[name]]
     shape, rows = forward.shape(name), forward.shape(problem.output)
     turned = jacobian_of(product, len(shape), seed, len(rows), closed.facts)
@@ -86,15 +88,15 @@ def hvp(expression: str, wrt: str | None = None, declare: Declarations = None, v
 def second_derivative(problem: Problem, name: str, vector: str) -> tuple[Closed, Expr]:
     """(the closed system, the Hessian times `vector`)."""
     require_scalar(problem)
-    first = derive_system(expand(problem.graph), of=problem.output, wrt=[name], zeros=True)
+    first = derive_system(forward_of(problem), of=problem.output, wrt=[name], zeros=True)
     second = derive_system(first, of=first.gradients[name], wrt=[name], seed=vector, zeros=True)
-    closed = Closed(second, symmetric=symmetric_variables(problem))
+    closed = Closed(second, symmetric=symmetric_variables(problem), whole=vector)
     return closed, closed[second.gradients[name]]
 
 
 def _gradient(problem: Problem, name: str) -> Derivative:
     require_scalar(problem)
-    system = derive_system(expand(problem.graph), of=problem.output, wrt=[name])
+    system = derive_system(forward_of(problem), of=problem.output, wrt=[name])
     closed = Closed(system, symmetric=symmetric_variables(problem))
     return Derivative(problem, (name,), "gradient", closed, closed[system.gradients[name]], system.shape(name))
 
@@ -119,11 +121,6 @@ def _variable(problem: Problem, wrt: str | None) -> str:
             hint=told or f"wrt= one of {', '.join(names)}",
         )
     return str(wrt)
-
-
-def symmetric_variables(problem: Problem) -> list[str]:
-    """Those that were declared so."""
-    return [name for name, v in problem.variables.items() if "symmetric" in v.properties]
 
 
 def shapes_of(problem: Problem) -> str:
@@ -184,10 +181,11 @@ class Derivative:
         return Atom(f"∂f/∂{name.text}", rf"\frac{{\partial f}}{{\partial {name.latex}}}")
 
     @property
-    def value_line(self) -> Line:
-        """f = the expression."""
-        output = self.problem.output
-        return self.short.display.line(Atom("f", "f"), self.closed[output], self.closed.system.shape(output))
+    def value_lines(self) -> list[Line]:
+        """f = the expression, and what it reads through a reshape."""
+        output, display = self.problem.output, self.short.display
+        own = display.line(Atom("f", "f"), self.closed[output], self.closed.system.shape(output))
+        return [own, *display.unresolved(self.closed[output])]
 
     @property
     def text(self) -> str:
@@ -209,13 +207,38 @@ class Derivative:
         return mathml_block(self.lines)
 
     def __str__(self) -> str:
-        return "\n".join([*self.value_line.wrapped(""), self.text, f"shapes: {shapes_of(self.problem)}"])
+        return "\n".join([*(part for line in self.value_lines for part in line.wrapped("")), self.text, f"shapes: {shapes_of(self.problem)}"])
 
     def __repr__(self) -> str:
         return f"<{self.kind}: {self.lines[0].text}>"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return notebook_bundle(str(self), self.latex, self.mathml)
+
+    # a Jacobian's structure
+
+    @cached_property
+    def _block(self) -> Block:
+        """The Jacobian as a linear map from the variable to the value."""
+        rank = len(self.problem.shape)
+        rows, columns = tuple(self.sizes[:rank]), tuple(self.sizes[rank:])
+        structure = pieces(self.short.expr, rows, columns)
+        return Block(self.problem.output, self.names[0], self.short, structure, (rows, columns))
+
+    @property
+    def structure(self) -> str:
+        """A Jacobian's, in words: diagonal, low rank, Kronecker, blocks, dense, and sums of them."""
+        if self.kind != "jacobian":
+            raise DeriveError(f"a {self.kind} has no structure", hint="ask for that of a jacobian or a hessian")
+        return name_of(self._block.structure)
+
+    @cached_property
+    def operator(self) -> MapProgram:
+        """The emitted function that returns a Jacobian as a linear map, with `matvec`, `solve` and `todense`."""
+        title = [self.text, "", f"Structure: {self.structure}."]
+        output = self.problem.output
+        value = Shortened(self.closed, self.closed[output], self.closed.system.shape(output))
+        return emit_map("jacobian", self.problem, title, [self._block], Differentiated("value", {output: value}))
 
     # steps
 

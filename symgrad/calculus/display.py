@@ -40,10 +40,12 @@ class Display:
 
     Attributes:
         symbols: tensors that were given a name on the way -> their symbol.
+        indexed: operands of matrix functions that were written with a symbol, for want of matrix notation.
     """
 
     def __init__(self, closed: Closed, symbols: Mapping[str, Atom]) -> None:
         self.closed, self.symbols = closed, dict(symbols)
+        self.indexed: dict[str, Expr] = {}
 
     def line(self, left: Atom, expr: Expr, shape: Sequence[Expr]) -> Line:
         """left = expr."""
@@ -56,7 +58,7 @@ class Display:
     def map_line(self, plain: Atom, vec: Atom, expr: Expr, rows: Shape, columns: Shape) -> Line:
         """The derivative of a tensor by a tensor: `plain` = a matrix, `vec` = a matrix for vec, or with indices."""
         shown, shape = finished(expr), (*rows, *columns)
-        if len(rows) <= 1 and len(columns) <= 1:
+        if not rows or not columns or len(rows) == 1 == len(columns):
             return self.line(plain, expr, shape)
         try:
             return Line(vec, vectorised(shown, rows, columns, self.node))
@@ -68,21 +70,35 @@ class Display:
         names = {e.name: self.name(e.name) for e in expr.atoms(Element)}
         return matrix_notation(expr, heads(rank), names, self.closed.facts.symmetric)
 
+    def unresolved(self, expr: Expr) -> list[Line]:
+        """The lines of tensors that the expression reads through a reshape, or that have no matrix notation."""
+        names = sorted({e.name for e in expr.atoms(Element)} - self.symbols.keys() - self.closed.operands.keys())
+        left = [name for name in names if name in self.closed.system.equations]
+        lines = [self.line(symbol(name), self.closed[name], self.closed.system.shape(name)) for name in left]
+        for name, operand in list(self.indexed.items()):
+            lines.append(self.line(symbol(name), operand, self.closed.system.shape(name)))
+        return lines
+
     def name(self, tensor: str) -> Node:
         """How a tensor is written: its symbol, or what it is of other tensors, as A⁻¹ is of A."""
         if tensor in self.symbols:
             return self.symbols[tensor]
         if tensor not in self.closed.operands:
             return symbol(tensor)
-        call = self.closed.system.equations[tensor].definition.call  # type: ignore[attr-defined]
-        arguments = [self._argument(operand) for operand in self.closed.operands[tensor]]
+        e = self.closed.system.equations[tensor]
+        call = e.definition.call  # type: ignore[attr-defined]  # tensors with operands are Solutions
+        arguments = [self._argument(*pair) for pair in zip(e.operands, self.closed.operands[tensor], strict=False)]
         if call in _FORMS:
             return _FORMS[call](*arguments)
         return Call(call, rf"\operatorname{{{call}}}", tuple(arguments))
 
-    def _argument(self, operand: Expr) -> Node:
-        rank = len(operand.free_symbols & set(heads(3)))
-        return self.node(finished(operand), max(rank, 2))
+    def _argument(self, name: str, operand: Expr) -> Node:
+        """The operand in matrix notation, or a symbol that has a line of its own."""
+        try:
+            return self.node(finished(operand), len(self.closed.system.shape(name)))
+        except NoMatrixForm:
+            self.indexed[name] = operand
+            return symbol(name)
 
     def _indexed(self, left: Atom, expr: Expr, shape: Sequence[Expr]) -> Line:
         names = sorted({e.name for e in expr.atoms(Element)})

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from sympy import Expr
-
-from symgrad.calculus import operators
 from symgrad.algebra.closed import Closed, jacobian_of
-from symgrad.calculus.derivative import Declarations, require_scalar, symmetric_variables
+from symgrad.calculus.derivative import Declarations, require_scalar
 from symgrad.calculus.display import symbol
-from symgrad.calculus.shortened import Shortened, computed
-from symgrad.algebra.tidy import Shape
-from symgrad.calculus.structure import Piece, Tensor, name_of, pieces
+from symgrad.calculus.forward import forward_of, symmetric_variables
+from symgrad.calculus.shortened import Shortened
+from symgrad.calculus.structure import name_of, pieces
+from symgrad.calculus.structured import Block, Differentiated, MapProgram, emit_map
 from symgrad.derive import derive_system
-from symgrad.emit.function import FunctionProgram, emit_function
-from symgrad.emit.function_file import docstring
-from symgrad.emit.module import MARK
-from symgrad.emit.program import load_module, sealed
-from symgrad.errors import DeriveError, VerifyError, nearest
-from symgrad.expand import expand
+from symgrad.errors import DeriveError, nearest
 from symgrad.expression import Problem, read_expression
 from symgrad.formula.derivation import notebook_bundle
 from symgrad.formula.lines import Line, latex_block, mathml_block
 from symgrad.formula.notation import Atom
 from symgrad.names import free_name
-from symgrad.writing import write_whole
-
-_INDENT = "    "
 
 
 def hessian(expression: str, wrt: str | Sequence[str] | None = None, declare: Declarations = None) -> HessianFormula:
@@ -59,23 +46,6 @@ def _variables(problem: Problem, wrt: str | Sequence[str] | None) -> tuple[str, 
     return tuple(dict.fromkeys(names))
 
 
-@dataclass(frozen=True)
-class Block:
-    """∂²f/∂p∂q in closed form: its indices are those of p, then those of q."""
-
-    rows: str
-    columns: str
-    short: Shortened
-    structure: tuple[Piece, ...]
-    shapes: tuple[Shape, Shape]
-
-    @property
-    def lines(self) -> list[Line]:
-        """The block's own line, and those of the symbols that it introduces."""
-        plain, vec = (_left(self, form) for form in ("{}", "vec({})"))
-        return self.short.map_lines(plain, vec, *self.shapes)
-
-
 class HessianFormula:
     """The Hessian of an expression. Printed: its formula. Called with arrays: the Hessian there.
 
@@ -86,14 +56,16 @@ class HessianFormula:
 
     def __init__(self, problem: Problem, names: tuple[str, ...]) -> None:
         self.problem, self.names = problem, names
+        system = derive_system(forward_of(problem), of=problem.output, wrt=list(names), zeros=True)
+        self._first, self._slopes = Closed(system, symmetric=symmetric_variables(problem)), dict(system.gradients)
         self.blocks = {(b.rows, b.columns): b for column in names for b in self._column(column)}
 
     def _column(self, column: str) -> Iterator[Block]:
         """The blocks whose columns are this variable's: by symmetry, the derivatives of its gradient by the others."""
-        first = derive_system(expand(self.problem.graph), of=self.problem.output, wrt=list(self.names), zeros=True)
+        first = self._first.system
         seed = free_name("seed", first)
         second = derive_system(first, of=first.gradients[column], wrt=list(self.names), seed=seed, zeros=True)
-        closed = Closed(second, symmetric=symmetric_variables(self.problem))
+        closed = Closed(second, symmetric=symmetric_variables(self.problem), whole=seed)
         shape = second.shape(column)
         for row in self.names:
             own = second.shape(row)
@@ -114,7 +86,7 @@ class HessianFormula:
         """One for each block, and those of the symbols that they introduce."""
         lines: list[Line] = []
         for block in self.blocks.values():
-            lines += block.lines
+            lines += block.short.map_lines(_left(block, "{}"), _left(block, "vec({})"), *block.shapes)
         return list({line.text: line for line in lines}.values())
 
     @property
@@ -144,20 +116,31 @@ class HessianFormula:
     # the code
 
     @cached_property
-    def program(self) -> HessianProgram:
-        """The emitted module."""
-        return emit_hessian(self)
+    def program(self) -> MapProgram:
+        """The emitted function `hessian` of every variable of the expression."""
+        title = [self.text, "", f"Structure: {self.structure}."]
+        places = {name: k for k, name in enumerate(self.names)}
+        upper = [block for (p, q), block in self.blocks.items() if places[p] <= places[q]]
+        return emit_map("hessian", self.problem, title, upper, self._gradients())
+
+    def _gradients(self) -> Differentiated:
+        first = self._first
+        short = {n: Shortened(first, first[g], first.system.shape(n)) for n, g in self._slopes.items()}
+        return Differentiated("gradient", short)
 
     @property
     def source(self) -> str:
-        """A NumPy module with the function `hessian`."""
+        """The NumPy function, and the classes of what it returns."""
         return self.program.source
 
-    code = source
+    @property
+    def code(self) -> str:
+        """The function as a file of its own, with shape checks and a check of its own result."""
+        return self.program.standalone
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the module, whole or not at all. Raises FileError where that cannot be."""
-        write_whole(path, self.source)
+        """Write `code`, whole or not at all. Raises FileError where that cannot be."""
+        self.program.save(path)
 
     def __call__(self, **arrays: Any) -> Any:
         """The Hessian at these values, with `matvec`, `solve` and `todense`."""
@@ -174,120 +157,3 @@ def _left(block: Block, form: str) -> Atom:
     return Atom(
         f"∂²f/∂{texts[0]}∂{texts[1]}", rf"\frac{{\partial^2 f}}{{\partial {latexes[0]} \, \partial {latexes[1]}}}"
     )
-
-
-@dataclass(frozen=True)
-class HessianProgram:
-    """An emitted module, whose function `hessian` takes every variable of the expression.
-
-    Attributes:
-        source: its text.
-        listing: the same without the operators, which are the same in every module.
-        variables: the arguments of `hessian`.
-        parts: the function that computes the tensors of each block.
-    """
-
-    source: str
-    listing: str
-    variables: tuple[str, ...]
-    parts: tuple[FunctionProgram, ...]
-
-    def __call__(self, **arrays: Any) -> Any:
-        """The Hessian at these arrays. Raises as FunctionProgram does."""
-        for name in arrays:
-            if name not in self.variables:
-                hint = nearest(name, self.variables) or "there are: " + ", ".join(self.variables)
-                raise VerifyError(f"hessian has no argument {name!r}", hint=hint)
-        for name in self.variables:
-            if name not in arrays:
-                raise VerifyError(f"hessian needs the argument {name!r}", hint=", ".join(self.variables))
-        for part in self.parts:
-            part.check_arguments({name: arrays[name] for name in part.arguments})
-        return self._module.hessian(**arrays)
-
-    @cached_property
-    def _module(self) -> Any:
-        return load_module(self.source, "symgrad_hessian")
-
-
-def emit_hessian(formula: HessianFormula) -> HessianProgram:
-    """The module of a Hessian."""
-    parts, calls = [], {}
-    for key, block in formula.blocks.items():
-        name = "_parts" if len(formula.names) == 1 else f"_parts_{block.rows}_{block.columns}"
-        program, calls[key] = _block_code(block, name)
-        parts += [program] if program else []
-    body = _function_lines(formula, calls)
-    functions = [_without_imports(program.source) for program in parts]
-    listing = "\n\n\n".join([*functions, "\n".join(body)]) + "\n"
-    return HessianProgram(sealed(f"{_head(formula)}\n\n\n{listing}"), listing, tuple(formula.problem.variables), tuple(parts))
-
-
-def _block_code(block: Block, name: str) -> tuple[FunctionProgram | None, list[str]]:
-    """The function of a block's tensors, and the lines of an expression that makes the block of them."""
-    wanted: dict[str, Tensor] = {}
-    made = []
-    for k, piece in enumerate(block.structure):
-        number = str(k + 1) if len(block.structure) > 1 else ""
-        arguments = [
-            _argument(role + number, piece, tensor, wanted)
-            for role, tensor in zip(_ROLES[piece.kind], piece.tensors, strict=True)
-        ]
-        arguments += [str(piece.axis)] if piece.axis is not None else []
-        made.append(f"{piece.kind}({', '.join(arguments)})")
-    single = "," if len(made) == 1 else ""
-    expression = f"Hessian(np.shape({block.rows}), np.shape({block.columns}), ({', '.join(made)}{single}))"
-    if not wanted:
-        return None, [expression]
-    system, tensors = computed(wanted, block.short.closed, block.short.given)
-    program = emit_function(system, name, {label: tensors[label] for label in wanted})
-    call = f"{', '.join(wanted)} = {name}({', '.join(program.arguments)})"
-    return program, [call, expression]
-
-
-_ROLES = {
-    "Diagonal": ("entries",),
-    "LowRank": ("left", "weights", "right"),
-    "Kronecker": ("left", "right"),
-    "Swapped": ("left", "right"),
-    "Blocks": ("matrices",),
-    "Dense": ("values",),
-}
-
-
-def _argument(label: str, piece: Piece, tensor: Tensor | None, wanted: dict[str, Tensor]) -> str:
-    """A tensor as an operator takes it; what has to be computed for it is added to `wanted`."""
-    if tensor is None:
-        return "None"
-    expr, shape = tensor
-    if expr.is_number and shape == ():
-        return repr(int(expr) if expr.is_Integer else float(expr))
-    known = next((other for other, same in wanted.items() if same == tensor), label)
-    wanted[known] = tensor
-    flat = piece.kind == "LowRank" and len(shape) > 2  # its factors have one axis for all of the variable's
-    return f"{known}.reshape(-1, {known}.shape[-1])" if flat else known
-
-
-def _function_lines(formula: HessianFormula, calls: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
-    lines = [f"def hessian({', '.join(formula.problem.variables)}):", *(_INDENT + part for part in docstring(formula.text))]
-    if len(formula.names) == 1:
-        ((*before, expression),) = calls.values()
-        return [*lines, *(_INDENT + part for part in before), f"{_INDENT}return {expression}"]
-    lines.append(f"{_INDENT}blocks = {{}}")
-    for (row, column), (*before, expression) in calls.items():
-        lines += [*(_INDENT + part for part in before), f'{_INDENT}blocks["{row}", "{column}"] = {expression}']
-    shapes = ", ".join(f'"{name}": np.shape({name})' for name in formula.names)
-    return [*lines, f"{_INDENT}return BlockHessian({{{shapes}}}, blocks)"]
-
-
-def _head(formula: HessianFormula) -> str:
-    """The docstring, and the operators."""
-    text = Path(inspect.getsourcefile(operators) or "").read_text(encoding="utf-8")
-    title = [f"{MARK}: the Hessian of {formula.problem.text}, in double precision.", "", f"Structure: {formula.structure}."]
-    return "\n".join([*docstring("\n".join(title)), "", text[text.index("from dataclasses") :].rstrip()])
-
-
-def _without_imports(source: str) -> str:
-    """A function's source behind a module that has imported NumPy."""
-    head, found, rest = source.partition("import numpy as np\n")
-    return (rest if found else head).strip()

@@ -16,19 +16,18 @@ Parts multiply several tensors at once, which stand behind each other along a la
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+Array = Any
 
-# <operators>
+# <own>
 Shape = tuple[int, ...]
+Factor = Any  # of a Kronecker product: None, a vector or a matrix
 
 
-@dataclass(frozen=True)
-class Diagonal:
+class Diagonal(NamedTuple):
     """One number per entry; a single number stands for all."""
 
     entries: Array
@@ -45,8 +44,7 @@ class Diagonal:
         np.einsum("ii->i", dense.reshape(size, size))[...] += np.ravel(self.entries)
 
 
-@dataclass(frozen=True)
-class LowRank:
+class LowRank(NamedTuple):
     """left: (size of the rows, r), weights: (r,) or a number, right: (size of the columns, r)."""
 
     left: Array
@@ -71,52 +69,41 @@ class LowRank:
         return (self.left * self.weights) @ self.right.T
 
 
-@dataclass(frozen=True)
-class Kronecker:
+class Kronecker(NamedTuple):
     """left: (m, p), right: (n, q), from tensors of shape (p, q) to those of shape (m, n)."""
 
-    left: Array | None
-    right: Array | None
+    left: Factor
+    right: Factor
 
     @property
     def T(self) -> Kronecker:
-        return Kronecker(*(None if factor is None else factor.T for factor in (self.left, self.right)))
+        return Kronecker(_transposed(self.left), _transposed(self.right))
 
     def times(self, v: Array) -> Array:
         return _on_columns(self.right, _on_rows(self.left, v))
 
     def add_to(self, dense: Array) -> None:
-        m, n, p, q = dense.shape
-        if _is_diagonal(self.left) and _is_diagonal(self.right):
-            np.einsum("ijij->ij", dense)[...] += np.multiply.outer(_entries(self.left, m), _entries(self.right, n))
-        elif _is_diagonal(self.left):
-            np.einsum("ijil->ijl", dense)[...] += _entries(self.left, m)[:, None, None] * self.right
-        elif _is_diagonal(self.right):
-            np.einsum("ijkj->ikj", dense)[...] += self.left[:, :, None] * _entries(self.right, n)
-        else:
-            dense += self.left[:, None, :, None] * self.right[None, :, None, :]
+        _add_outer(dense.transpose(0, 2, 1, 3), self.left, self.right)
 
 
-@dataclass(frozen=True)
-class Swapped:
+class Swapped(NamedTuple):
     """left: (m, q), right: (n, p), from tensors of shape (p, q) to those of shape (m, n)."""
 
-    left: Array
-    right: Array
+    left: Factor
+    right: Factor
 
     @property
     def T(self) -> Swapped:
-        return Swapped(self.right.T, self.left.T)
+        return Swapped(_transposed(self.right), _transposed(self.left))
 
     def times(self, v: Array) -> Array:
         return _on_columns(self.right, _on_rows(self.left, v.swapaxes(0, 1)))
 
     def add_to(self, dense: Array) -> None:
-        dense += self.left[:, None, None, :] * self.right[None, :, :, None]
+        _add_outer(dense.transpose(0, 3, 1, 2), self.left, self.right)
 
 
-@dataclass(frozen=True)
-class Blocks:
+class Blocks(NamedTuple):
     """matrices: (m, n, n) for axis 0, one for each row of the variable; (n, m, m) for axis 1."""
 
     matrices: Array
@@ -133,8 +120,7 @@ class Blocks:
         np.einsum("ijil->ijl" if self.axis == 0 else "ijkj->jik", dense)[...] += self.matrices
 
 
-@dataclass(frozen=True)
-class Dense:
+class Dense(NamedTuple):
     """values: the rows' shape, `axes` long, then the columns'."""
 
     values: Array
@@ -156,8 +142,7 @@ class Dense:
 Part = Diagonal | LowRank | Kronecker | Swapped | Blocks | Dense
 
 
-@dataclass(frozen=True)
-class LinearMap:
+class LinearMap(NamedTuple):
     """A sum of parts, from tensors of shape `columns` to tensors of shape `rows`."""
 
     rows: Shape
@@ -221,8 +206,7 @@ class LinearMap:
         return float(np.abs(self.matvec(x) - b).max(initial=0) / max(np.abs(b).max(initial=0), 1e-300))
 
 
-@dataclass(frozen=True)
-class BlockMap:
+class BlockMap(NamedTuple):
     """A symmetric map of several variables, blocks[p, q] from q to p. Tensors are given and returned as dicts."""
 
     shapes: dict[str, Shape]
@@ -325,8 +309,9 @@ def _solver_by_kind(a: LinearMap) -> Solver | None:
         return lambda b: _kronecker_solved(products[0].left, products[0].right, b)
     if products and kinds <= {Kronecker, Diagonal} and np.ptp(shift) == 0:
         return _sylvester(products, shift)
-    if kinds == {Swapped} and len(a.parts) == 1 and all(_is_square(f) for f in (a.parts[0].left, a.parts[0].right)):
-        return lambda b: _kronecker_solved(a.parts[0].left, a.parts[0].right, b).swapaxes(0, 1)
+    swapped = [part for part in a.parts if isinstance(part, Swapped)]
+    if len(swapped) == 1 == len(a.parts) and all(_is_square(f) for f in (swapped[0].left, swapped[0].right)):
+        return lambda b: _kronecker_solved(swapped[0].left, swapped[0].right, b).swapaxes(0, 1)
     return None
 
 
@@ -359,12 +344,12 @@ def _blockwise(blocks: list[Blocks], shift: Array, b: Array) -> Array:
     return np.linalg.solve(matrices, b.swapaxes(0, axis)).swapaxes(0, axis)
 
 
-def _kronecker_solved(left: Array | None, right: Array | None, b: Array) -> Array:
+def _kronecker_solved(left: Factor, right: Factor, b: Array) -> Array:
     """x with M x Nᵀ = b."""
     return _solved_rows(right, _solved_rows(left, b).swapaxes(0, 1)).swapaxes(0, 1)
 
 
-def _solved_rows(factor: Array | None, b: Array) -> Array:
+def _solved_rows(factor: Factor, b: Array) -> Array:
     if factor is None:
         return b
     if factor.ndim == 1:
@@ -409,7 +394,7 @@ def _dense_solved(a: LinearMap, b: Array) -> Array:
 # ---- Factors of Kronecker products: None, a vector, or a matrix -------------------------------------------
 
 
-def _on_rows(factor: Array | None, v: Array) -> Array:
+def _on_rows(factor: Factor, v: Array) -> Array:
     """Σ_k M_ik v_kjr"""
     if factor is None:
         return v
@@ -418,26 +403,43 @@ def _on_rows(factor: Array | None, v: Array) -> Array:
     return (factor @ v.reshape(len(v), -1)).reshape(len(factor), *v.shape[1:])
 
 
-def _on_columns(factor: Array | None, v: Array) -> Array:
+def _on_columns(factor: Factor, v: Array) -> Array:
     """Σ_k N_jk v_ikr"""
     if factor is None:
         return v
     return factor[:, None] * v if factor.ndim == 1 else factor @ v
 
 
-def _is_diagonal(factor: Array | None) -> bool:
+def _add_outer(dense: Array, left: Factor, right: Factor) -> None:
+    """M_ij N_kl added to an array, only where a diagonal is not zero."""
+    m, _, n, _ = dense.shape
+    if _is_diagonal(left) and _is_diagonal(right):
+        np.einsum("iikk->ik", dense)[...] += np.multiply.outer(_entries(left, m), _entries(right, n))
+    elif _is_diagonal(left):
+        np.einsum("iikl->ikl", dense)[...] += _entries(left, m)[:, None, None] * right
+    elif _is_diagonal(right):
+        np.einsum("ijkk->kij", dense)[...] += _entries(right, n)[:, None, None] * left
+    else:
+        dense += left[:, :, None, None] * right
+
+
+def _transposed(factor: Factor) -> Factor:
+    return None if factor is None else factor.T
+
+
+def _is_diagonal(factor: Factor) -> bool:
     return factor is None or factor.ndim == 1
 
 
-def _is_square(factor: Array | None) -> bool:
+def _is_square(factor: Factor) -> bool:
     return _is_diagonal(factor) or factor.shape[0] == factor.shape[1]
 
 
-def _entries(factor: Array | None, size: int) -> Array:
+def _entries(factor: Factor, size: int) -> Array:
     return np.ones(size) if factor is None else factor
 
 
-def _as_matrix(factor: Array | None, size: int) -> Array:
+def _as_matrix(factor: Factor, size: int) -> Array:
     return np.diag(_entries(factor, size)) if _is_diagonal(factor) else factor
 
 

@@ -73,7 +73,8 @@ class Shortened:
         return [self.display.map_line(plain, vec, self.expr, rows, columns), *self._introduced()]
 
     def _introduced(self) -> list[Line]:
-        return [self.display.line(symbol(n), g.expr, g.shape) for n, g in self.given.items()]
+        given = [self.display.line(symbol(n), g.expr, g.shape) for n, g in self.given.items()]
+        return [*given, *self.display.unresolved(self.expr)]
 
 
 def computed(

@@ -9,8 +9,8 @@ row indices r and column indices c. What ties a row index to a column index tell
     δ_ik B_i,jl                         blocks
     anything else                       dense
 
-A term that is none of these is multiplied out first. Terms that differ in one factor only are one: δ_ik A_jl + δ_ik B_jl
-is a Kronecker product of I with A + B.
+A term that is none of these is multiplied out first. Terms that differ in one factor only are one: δ_ik A_jl +
+δ_ik B_jl is a Kronecker product of I with A + B.
 """
 
 from __future__ import annotations
@@ -162,8 +162,7 @@ def _kronecker(factors: Sequence[Expr], r: Indices, c: Indices, rows: Shape, col
 def _swapped(factors: Sequence[Expr], r: Indices, c: Indices, rows: Shape, columns: Shape) -> Piece | None:
     if len(r) != 2 or len(c) != 2:
         return None
-    found = _paired("Swapped", factors, ((r[0], c[1]), (r[1], c[0])), ((rows[0], columns[1]), (rows[1], columns[0])))
-    return None if found is None or None in found.tensors else found
+    return _paired("Swapped", factors, ((r[0], c[1]), (r[1], c[0])), ((rows[0], columns[1]), (rows[1], columns[0])))
 
 
 def _paired(

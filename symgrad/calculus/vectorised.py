@@ -51,7 +51,7 @@ def vectorised(expr: Expr, rows: Shape, columns: Shape, write: Writer) -> Node:
     if not (1 <= len(rows) <= 2 and 1 <= len(columns) <= 2):
         raise NoMatrixForm
     found = pieces(_with_columns(expr, rows, columns), _matrix(rows), _matrix(columns))
-    return total([_node(piece, write) for piece in found]) if found else Constant(sp.Integer(0))
+    return total([_node(piece, write, swap=len(columns) == 2) for piece in found]) if found else Constant(sp.Integer(0))
 
 
 def _matrix(shape: Shape) -> Shape:
@@ -65,7 +65,8 @@ def _with_columns(expr: Expr, rows: Shape, columns: Shape) -> Expr:
     return expr.xreplace(change)
 
 
-def _node(piece: Piece, write: Writer) -> Node:
+def _node(piece: Piece, write: Writer, swap: bool) -> Node:
+    """`swap` is False for maps of vectors, whose K is the identity."""
     tensors = piece.tensors
     if piece.kind == "Diagonal":
         (tensor,) = tensors
@@ -81,14 +82,17 @@ def _node(piece: Piece, write: Writer) -> Node:
     (first, left), (second, right) = (_factor(tensor, write) for tensor in tensors)
     factors = tuple(part for part in (right, left) if part != ONE)
     joined: Node = Kronecker(factors) if len(factors) > 1 else factors[0]
-    return scaled(first * second, Product((joined, SWAP)) if piece.kind == "Swapped" else joined)
+    return scaled(first * second, Product((joined, SWAP)) if piece.kind == "Swapped" and swap else joined)
 
 
 def _factor(tensor: Tensor | None, write: Writer) -> tuple[Expr, Node]:
     """(number, matrix); a vector of one row is written as a transpose, and one of one entry not at all."""
     if tensor is None:
         return sp.Integer(1), IDENTITY
-    expr, (height, width) = tensor
+    expr, shape = tensor
+    if len(shape) == 1:
+        expr, shape = expr * Delta(head(0), head(1)), shape * 2
+    height, width = shape
     if height == 1 == width:
         return split(write(expr, 0))[0], ONE
     if height == 1:

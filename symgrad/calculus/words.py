@@ -154,14 +154,16 @@ class Words(Converter):
         whole = _factored(terms, axes)
         if whole is not None:
             return whole
-        groups: dict[Node, list[Term]] = {}
-        for term in terms:
-            groups.setdefault(_factor_list(term.tensor.node)[-1], []).append(term)
-        nodes = []
-        for group in groups.values():
-            together = _factored(group, axes)
-            nodes += [term.lifted(axes) for term in group] if together is None else [together]
-        return total(nodes)
+        nodes: list[Node] = []
+        left = terms
+        for end in (-1, 0):
+            groups: dict[Node, list[Term]] = {}
+            for term in left:
+                groups.setdefault(_factor_list(term.tensor.node)[end], []).append(term)
+            together = {key: _factored(group, axes) for key, group in groups.items()}
+            nodes += [node for node in together.values() if node is not None]
+            left = [term for key, group in groups.items() if together[key] is None for term in group]
+        return total([*nodes, *(term.lifted(axes) for term in left)])
 
     def _parts(self, term: Expr) -> tuple[Node, Value]:
         """(scalar, tensor) of a term."""
@@ -397,6 +399,8 @@ class _Network:
         self.words, self.body, self.bound, self.free = words, body, tuple(bound), tuple(free)
         self.edges: dict[frozenset[Symbol], list[Expr]] = {}
         self.vectors: dict[Symbol, list[Expr]] = {}
+        self.summed: dict[Symbol, list[Node]] = {}
+        self.gone: set[Symbol] = set()
         vertices = {*bound, *free}
         constants = []
         for factor in sp.Mul.make_args(body):
@@ -426,7 +430,7 @@ class _Network:
         words = self.words.ordered(self.bound)
         factors = self.vectors[self.bound[0]]
         whole = sp.Mul(*factors)
-        if isinstance(whole, Element) and len(whole.index) == 2:
+        if isinstance(whole, Element) and len(whole.index) == 2 and whole.view is None:
             return Value(_traced([self.words.names[whole.name]]))
         squared = _rooted(whole, sp.Integer(2))
         if squared is not None:
@@ -445,15 +449,33 @@ class _Network:
     def _graph(self) -> Value:
         if not self.free and len(self.bound) == 2 and len(self.edges) == 1 and not self.vectors:
             return self._matrix_sum()
-        degree = {i: sum(i in ends for ends in self.edges) for i in (*self.bound, *self.free)}
-        if any(degree[i] > 2 for i in self.bound) or any(degree[i] == 0 for i in self.bound):
+        degree = self._degrees()
+        while (crowded := next((i for i in degree if degree[i] > 2), None)) is not None:
+            self._gather(crowded, degree)
+            degree = self._degrees()
+        if any(degree[i] == 0 for i in degree if i in self.bound):
             raise NoMatrixForm
         if len(self.free) == 2:
             return Value(self._chain(*self.free), self.free)
         if len(self.free) == 1:
             return self._from_free(self.free[0], degree)
-        ends = [i for i in self.bound if degree[i] == 1]
+        ends = [i for i in degree if i in self.bound and degree[i] == 1]
         return Value(self._best_form(ends) if ends else self._trace())
+
+    def _degrees(self) -> dict[Symbol, int]:
+        """How many edges each index has."""
+        return {i: sum(i in ends for ends in self.edges) for i in (*self.bound, *self.free) if i not in self.gone}
+
+    def _gather(self, crowded: Symbol, degree: Mapping[Symbol, int]) -> None:
+        """Where three edges meet, one that ends at once is a vector: Σ_l t_kl is (t 1)_k."""
+        for ends in list(self.edges):
+            (other,) = ends - {crowded} if crowded in ends else (crowded,)
+            if other in self.bound and degree[other] == 1 and other != crowded:
+                edge = self._edge(crowded, other, tuple(self.edges.pop(ends)))
+                self.summed.setdefault(crowded, []).append(product([edge, self._end(other)]))
+                self.gone.add(other)
+                return
+        raise NoMatrixForm
 
     def _matrix_sum(self) -> Value:
         """Σ_ij of a product of matrices."""
@@ -480,7 +502,7 @@ class _Network:
             return Value(diagonal(self._chain(start, start)), (start,))
         if degree[start] != 1:
             raise NoMatrixForm
-        ends = [i for i in self.bound if degree[i] == 1]
+        ends = [i for i in degree if i in self.bound and degree[i] == 1]
         if len(ends) != 1:
             raise NoMatrixForm
         return Value(self._chain(start, ends[0], self._end(ends[0])), (start,))
@@ -497,7 +519,7 @@ class _Network:
     def _trace(self) -> Node:
         """A circle, cut open where that reads best."""
         options = []
-        for start in self.bound:
+        for start in (i for i in self.bound if i not in self.gone):
             for steps in self._circles(start):
                 options.append(_traced([*self._at(start), self._written(steps)]))
         return _plainest(options)
@@ -524,7 +546,7 @@ class _Network:
             (there,) = chosen - {here}
             steps.append(Step(here, there, tuple(left.pop(chosen))))
             here = there
-        if left or any(i not in {s for step in steps for s in step[:2]} for i in self.vectors):
+        if left or any(i not in {s for step in steps for s in step[:2]} for i in self.vectors if i not in self.gone):
             raise NoMatrixForm
         return steps
 
@@ -538,13 +560,14 @@ class _Network:
 
     def _at(self, index: Symbol) -> list[Node]:
         """The diagonal matrix at an inner vertex."""
-        return [diagonal(self._vector(index))] if index in self.vectors else []
+        return [diagonal(self._vector(index))] if index in self.vectors or index in self.summed else []
 
     def _end(self, index: Symbol) -> Node:
-        return self._vector(index) if index in self.vectors else ONES
+        return self._vector(index) if index in self.vectors or index in self.summed else ONES
 
     def _vector(self, index: Symbol) -> Node:
-        return self.words.ordered([index]).convert(sp.Mul(*self.vectors[index])).node
+        own = [self.words.ordered([index]).convert(sp.Mul(*self.vectors[index])).node] if index in self.vectors else []
+        return _entrywise_product([*own, *self.summed.get(index, ())])
 
     def _edge(self, rows: Symbol, columns: Symbol, factors: tuple[Expr, ...]) -> Node:
         """The factors as one matrix, turned in whichever way needs fewer transpositions."""

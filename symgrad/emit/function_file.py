@@ -83,12 +83,18 @@ def plain_source(function: Function) -> str:
 
 def standalone_file(system: System, functions: Sequence[Function], results: Iterable[str], check: Check | None) -> str:
     """The file, sealed. `functions` are the function and, where there is a check, that of the value."""
-    before, after = _surroundings(check is not None)
     function = functions[0]
     origin = f"{MARK}: the function {function.name}, in double precision."
     doc = "\n".join([*function.doc.strip().splitlines(), "", origin])
-    region = "\n".join([*_tables(system, results, check), *_definitions(functions), "", "", *_bound(functions), ""])
-    rest = "\n".join(docstring(doc)) + "\n\n" + before + _START + region + _END + after
+    region = [*tables(system, results, check), *definitions(functions), "", "", *_bound(functions)]
+    return whole_file(doc, region, check is not None)
+
+
+def whole_file(doc: str, region: Sequence[str], checks: bool, typing: str = "Any") -> str:
+    """A sealed file: the lines of its own part, among those that every file has. `typing`: what is imported of that."""
+    before, after = _surroundings(checks)
+    before = before.replace("from typing import Any", f"from typing import {typing}", 1)
+    rest = "\n".join([*docstring(doc), "", before + _START + "\n".join(region)]) + "\n" + _END + after
     return sealed(_without_unused_imports(rest))
 
 
@@ -102,7 +108,8 @@ def _surroundings(checks: bool) -> tuple[str, str]:
     return head[head.index("from __future__") :], fixed.rstrip() + "\n" + ("\n\n" + check.lstrip() if checks else "")
 
 
-def _tables(system: System, results: Iterable[str], check: Check | None) -> list[str]:
+def tables(system: System, results: Iterable[str], check: Check | None) -> list[str]:
+    """What a file knows of its arguments and, where there is a check, of its results."""
     leaves = [system.leaves[name] for name in arguments(system)]
     shapes = {leaf.name: (leaf.dtype, shape_attribute(leaf.shape)) for leaf in leaves}
     lines = [
@@ -121,10 +128,10 @@ def _tables(system: System, results: Iterable[str], check: Check | None) -> list
     return lines
 
 
-def _definitions(functions: Sequence[Function]) -> list[str]:
-    """Constants, helpers and functions, the value's first."""
-    constants = list(dict.fromkeys("\n".join(f.body.constants) for f in functions if f.body.constants))
-    written = ["\n".join(f.lines(checked=True)) for f in reversed(functions)]
+def definitions(functions: Sequence[Function], inner: Sequence[Function] = ()) -> list[str]:
+    """Constants, helpers and functions, the value's first; before them `inner` ones, which check no arguments."""
+    constants = list(dict.fromkeys("\n".join(f.body.constants) for f in (*inner, *functions) if f.body.constants))
+    written = ["\n".join(f.lines()) for f in inner] + ["\n".join(f.lines(checked=True)) for f in reversed(functions)]
     helpers = _helpers(written)
     lines = [*constants, "", "", *helpers]
     for text in written:

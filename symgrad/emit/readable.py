@@ -156,7 +156,7 @@ class Writer:
             for view in views_read(statement):
                 self.counts[view.array] = self.counts.get(view.array, 0) + 1
         self.aliases: dict[str, list[tuple[str, View]]] = {}
-        self.filled = {s.target.array for s in flattened(self.code.statements) if _fills(s)}
+        self.filled = _filled(self.code.statements)
         for array in self.code.arrays.values():
             if array.alias is not None:
                 self.aliases.setdefault(array.alias.array, []).append((array.name, array.alias))
@@ -291,6 +291,11 @@ class Writer:
         return f"np.add.at({s.target.array}, ({', '.join(entries)},), {value})"
 
 
-def _fills(s: Statement) -> bool:
-    """Whether a statement writes into an array that is there already."""
-    return not isinstance(s, For) and (isinstance(s, Scatter) or not s.target.whole or getattr(s, "accumulate", False))
+def _filled(statements: Sequence[Statement]) -> set[str]:
+    """The arrays that are there before a statement writes into them."""
+    plain = [s for s in flattened(statements) if not isinstance(s, For)]
+    return {
+        s.target.array
+        for s in plain
+        if isinstance(s, Scatter) or not s.target.whole or getattr(s, "accumulate", False)
+    }

@@ -216,7 +216,8 @@ def _turned(got: Array | None) -> Array | None:
 
 
 def _summed(got: Array | None) -> Array | None:
-    return None if got is None or got.ndim == 0 else np.asarray(got.sum(axis=0))
+    with np.errstate(all="ignore"):
+        return None if got is None or got.ndim == 0 else np.asarray(got.sum(axis=0))
 
 
 _TURNS: tuple[tuple[Callable[[Array | None], Array | None], Findings], ...] = (

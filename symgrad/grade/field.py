@@ -190,12 +190,12 @@ class Arithmetic:
         return not expr.has(Reduction) and all(e.name in self.integers for e in expr.atoms(Element))
 
     def _function(self, expr: Expr, axes: Axes) -> Array:
-        parts = [np.broadcast_to(self.value(arg, axes), self._sizes(axes)) for arg in expr.args]
+        parts = np.broadcast_arrays(*(self.value(arg, axes) for arg in expr.args))
         for arg in expr.args:
             self._note(arg, axes)
         name = type(expr).__name__
         drawn = [self._draw((name, *values)) for values in zip(*(p.ravel() for p in parts), strict=True)]
-        return np.array(drawn, dtype=object).reshape(self._sizes(axes))
+        return np.array(drawn, dtype=object).reshape(parts[0].shape)
 
     def _delta(self, expr: Delta, axes: Axes) -> Array:
         difference = self.value(expr.args[0], axes) - self.value(expr.args[1], axes)
@@ -224,11 +224,12 @@ class Arithmetic:
 
     def _reduction(self, expr: Reduction, axes: Axes) -> Array:
         inner = (*axes, *expr.loops)
-        body = np.broadcast_to(self.value(expr.body, inner), self._sizes(inner))
+        body = self.value(expr.body, inner)
+        outer = body.shape[: len(axes)] if body.ndim else (1,) * len(axes)  # an axis that the body does not use stays 1
+        body = np.broadcast_to(body, (*outer, *self._sizes(expr.loops)))
         if expr.condition != sp.true:
             raise NoValue(str(expr.condition))
-        places = tuple(range(len(axes), len(inner)))
-        flat = body.reshape(*body.shape[: len(axes)], prod(body.shape[k] for k in places))
+        flat = body.reshape(*outer, prod(self._sizes(expr.loops)))
         if expr.kind == "sum":
             return np.asarray(flat.sum(axis=-1) % PRIME, dtype=object)
         rows = flat.reshape(-1, flat.shape[-1])

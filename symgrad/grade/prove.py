@@ -27,7 +27,8 @@ from symgrad.index.definition import At, Loop, outermost
 from symgrad.simplify import fold_constants, share_equal
 
 LARGE = 4_000  # an expression of more parts is left to arithmetic,
-RATIONAL = 1_600  # or if a common denominator is needed
+RATIONAL = 1_600  # or if a common denominator is needed,
+HIGH = 8  # and so is a higher power of a sum
 NORMAL_FORM = "normal form"
 
 
@@ -129,12 +130,11 @@ def _equal_by_form(view: _View) -> bool:
         return True
     if _size(difference) > LARGE:
         return False
-    rational = _in_atoms(view, difference)
+    atoms = in_atoms(difference, _integral(view.system))
+    if any(power.base.is_Add and abs(power.exp) > HIGH for power in atoms.atoms(sp.Pow) if power.exp.is_Rational):
+        return False
+    rational = expanded(atoms)
     return _size(rational) <= RATIONAL and _vanishes(rational)
-
-
-def _in_atoms(view: _View, expr: Expr) -> Expr:
-    return expanded(in_atoms(expr, _integral(view.system)))
 
 
 def _integral(system: System) -> list[str]:

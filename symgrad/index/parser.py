@@ -37,7 +37,7 @@ from symgrad.index.whole import is_whole, read_names, read_whole
 from symgrad.names import free_name, name_fault
 
 MAX_CHARACTERS, MAX_NODES, MAX_DEPTH, MAX_LITERAL_DIGITS, MAX_POWER_BITS = 100_000, 20_000, 60, 40, 2_048
-MAX_NUMBER, MAX_DENOMINATOR_BITS, MAX_EXTENT = Integer(2) ** 1024, 2_200, 2**63 - 1
+MAX_NUMBER, MAX_DENOMINATOR_BITS, MAX_EXTENT, MAX_SIZE_POWER = Integer(2) ** 1024, 2_200, 2**63 - 1, 8
 
 Shape = tuple[Expr, ...]
 
@@ -546,6 +546,13 @@ class _Reader:
             self.refuse(node, f"there cannot be {value} of an index")
         return value
 
+    def _size_power(self, node: ast.BinOp) -> Expr:
+        """n**2, as the size of a Kronecker product."""
+        power = self.size(node.right)
+        if not power.is_Integer or not 0 <= power <= MAX_SIZE_POWER:
+            self.refuse(node, f"the power of a size is a number from 0 to {MAX_SIZE_POWER}")
+        return self.size(node.left) ** power
+
     def size(self, node: ast.expr) -> Expr:
         """A size, over dimension names only."""
         if isinstance(node, ast.Name):
@@ -560,8 +567,10 @@ class _Reader:
             value = self._floor(node, self.size(node.left), self.size(node.right))
         elif isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
             value = _ARITHMETIC[type(node.op)](self.size(node.left), self.size(node.right))
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+            value = self._size_power(node)
         else:
-            self.refuse(node, "a size is an integer, a name, or + - * // of sizes")
+            self.refuse(node, "a size is an integer, a name, or + - * // ** of sizes")
         if not value.is_integer:
             self.refuse(node, "a size is a whole number")
         return value
