@@ -101,8 +101,10 @@ def _check_answers(options: argparse.Namespace) -> None:
 
 def _with_command(argv: Arguments) -> Arguments:
     """An expression in the place of a command is to be differentiated."""
-    written = argv and not argv[0].startswith("--") and not argv[0].isidentifier() and argv[0] != "-h"
-    return [DIFFERENTIATE, *argv] if written else argv
+    if not argv or argv[0].startswith("--") or argv[0].isidentifier() or argv[0] == "-h":
+        return argv
+    expression, *rest = argv
+    return [DIFFERENTIATE, *rest, "--", expression] if expression.startswith("-") else [DIFFERENTIATE, *argv]
 
 
 def _parser() -> argparse.ArgumentParser:

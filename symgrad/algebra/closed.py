@@ -13,7 +13,7 @@ import sympy as sp
 from sympy import Dummy, Expr, Symbol
 
 from symgrad.algebra.delta import Delta
-from symgrad.algebra.normal import Facts, heads, normal
+from symgrad.algebra.normal import Facts, heads, nesting, normal
 from symgrad.algebra.tidy import cost, tidied
 from symgrad.algebra.views import plain_index, split_deltas, with_split_loops
 from symgrad.equations import Equation, System, equation
@@ -24,6 +24,7 @@ from symgrad.index.solution import Solution, solution
 from symgrad.names import free_name
 
 LONG, MOST_COST = 80, 160  # from where an expression is made shorter, and from where it is not written into others
+DEEPEST = 4  # sums inside each other
 INVERSE, SOLVE = "inv", "solve"
 ORTHOGONAL = ("eigenvectors",)
 
@@ -67,10 +68,12 @@ class Closed:
 
     def _cut(self, name: str, expr: Expr) -> Expr:
         """The expression, or the tensor's own symbol where it has grown too long to be written into others."""
-        if cost(expr) <= LONG:
+        deep = nesting(expr) > DEEPEST
+        if cost(expr) <= LONG and not deep:
             return expr
-        _, expr = tidied(expr, self.facts)
-        if cost(expr) <= MOST_COST or any(e.name == self.whole for e in expr.atoms(Element)):
+        if not deep:
+            _, expr = tidied(expr, self.facts)
+        if (cost(expr) <= MOST_COST and not deep) or any(e.name == self.whole for e in expr.atoms(Element)):
             return expr
         self.cut[name] = expr
         return Element(name, heads(len(self.system.shape(name))))
@@ -120,7 +123,8 @@ class Closed:
             shape = self.system.shape(e.name)
             plain = None if e.view is None else plain_index(e.index, e.view, shape, extents)
             if plain is not None and all(within(i, extents, n) for i, n in zip(plain, shape, strict=True)):
-                change[e] = substituted((heads(len(shape)), self.done.get(e.name, Element(e.name, heads(len(shape))))), plain)
+                own = heads(len(shape))
+                change[e] = substituted((own, self.done.get(e.name, Element(e.name, own))), plain)
         return split_deltas(expr.xreplace(change), extents)
 
     # tensors defined by equations
@@ -168,7 +172,8 @@ class Closed:
         if not isinstance(matrix, Reduction) or any(n != size for _, n in matrix.loops):
             return None
         left = list(sp.Mul.make_args(matrix.body))
-        if len(left) != len(matrix.loops) + 1 or not all(isinstance(f, Element) and f.name in self.system for f in left):
+        named = all(isinstance(f, Element) and f.name in self.system for f in left)
+        if len(left) != len(matrix.loops) + 1 or not named:
             return None
         chain: list[tuple[str, bool]] = []
         here = heads(2)[0]

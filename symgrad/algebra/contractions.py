@@ -105,13 +105,13 @@ class Contractions:
         body, loops = opened(expr)
         everything = (*axes, *loops.items())
         if expr.kind != "sum":
-            inner = self._operand(body, everything)
-            return self._equation(inner.body, (*axes, *loops.items()), axes, [inner.name], expr.kind)
+            operand = self._operand(body, everything)
+            return self._equation(operand.body, (*axes, *loops.items()), axes, [operand.name], expr.kind)
         number, body = _content(body)
         if number != 1:
             own = [i for i, _ in axes]
-            inner = self.tensor(renamed("sum", body, loops), axes)
-            return self._equation(number * At(0, own), axes, axes, [inner])
+            bare = self.tensor(renamed("sum", body, loops), axes)
+            return self._equation(number * At(0, own), axes, axes, [bare])
         parts = self._factors(body, everything)
         while len(parts) > 1:
             left, right = min(combinations(parts, 2), key=lambda pair: _work(pair, parts, axes, dict(everything)))
@@ -135,13 +135,15 @@ class Contractions:
         return [self._operand(sp.Mul(*part), everything) for part in made]
 
     def _operand(self, expr: Expr, everything: Axes) -> _Part:
-        if isinstance(expr, Element) and expr.view is None and len(set(expr.index)) == len(expr.index):
-            if all(i.is_Symbol and i in dict(everything) for i in expr.index):
-                return _Part(self._source(expr.name), expr.index)
+        plain = isinstance(expr, Element) and expr.view is None and len(set(expr.index)) == len(expr.index)
+        if plain and all(i in dict(everything) for i in expr.index):
+            return _Part(self._source(expr.name), expr.index)
         axes = tuple((i, n) for i, n in everything if i in expr.free_symbols)
         return _Part(self.tensor(expr, axes), tuple(i for i, _ in axes))
 
-    def _pair(self, left: _Part, right: _Part, rest: Sequence[_Part], axes: Axes, sizes: Mapping[Symbol, Expr]) -> _Part:
+    def _pair(
+        self, left: _Part, right: _Part, rest: Sequence[_Part], axes: Axes, sizes: Mapping[Symbol, Expr]
+    ) -> _Part:
         kept = _kept(left, right, rest, axes)
         for inverse, other in ((left, right), (right, left)):
             solved = self._solved(inverse, other, kept, sizes)
@@ -199,7 +201,7 @@ class Contractions:
 def _content(body: Expr) -> tuple[Expr, Expr]:
     """(number, rest): a number in front of a product is left for the sum, which has fewer entries."""
     number: Expr = sp.Integer(1)
-    factors = []
+    factors: list[Expr] = []
     for factor in sp.Mul.make_args(body):
         shared, rest = factor.primitive() if isinstance(factor, sp.Add) else (factor, sp.Integer(1))
         if isinstance(factor, sp.Add):

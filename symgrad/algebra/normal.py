@@ -26,7 +26,7 @@ equal polynomials become equal expressions.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -117,7 +117,9 @@ class Pattern:
             return None
         return Pattern(tuple(sorted(factors, key=sp.default_sort_key)), tuple(loops))
 
-    def matches(self, others: Sequence[Expr], known: dict[Symbol, Expr]) -> Iterator[tuple[dict[Symbol, Expr], set[int]]]:
+    def matches(
+        self, others: Sequence[Expr], known: dict[Symbol, Expr]
+    ) -> Iterator[tuple[dict[Symbol, Expr], set[int]]]:
         """(what the pattern's indices stand for, the places of the factors that it matches) ..."""
         stack: list[tuple[int, dict[Symbol, Expr], frozenset[int]]] = [(0, known, frozenset())]
         while stack:
@@ -415,7 +417,7 @@ def renamed(
     kind: str, body: Expr, loops: Loops, condition: Expr = sp.true, symmetric: frozenset[str] = frozenset()
 ) -> Reduction:
     """The reduction with bound indices named by where they stand."""
-    level = 1 + max((_level(inner) for inner in body.atoms(Reduction)), default=0)
+    level = 1 + nesting(body)
     orders = _orders(body, loops, symmetric)
     named = []
     for order in orders:
@@ -423,6 +425,11 @@ def renamed(
         named.append((_in_order(body.xreplace(names), symmetric), names))
     best, names = min(named, key=lambda pair: str(pair[0])) if len(named) > 1 else named[0]
     return Reduction(kind, best, [(names[i], loops[i]) for i in names], condition.xreplace(names))
+
+
+def nesting(expr: Expr) -> int:
+    """How many sums of a normal expression stand inside each other."""
+    return max((_level(reduction) for reduction in expr.atoms(Reduction)), default=0)
 
 
 def _level(reduction: Reduction) -> int:
@@ -435,6 +442,8 @@ def _orders(body: Expr, loops: Loops, symmetric: frozenset[str]) -> list[tuple[S
     Loops are told apart by colour refinement (Weisfeiler and Leman): a loop's colour is where it stands, and beside
     which colours. Where equals are left, each of them is tried as the first.
     """
+    if len(loops) == 1:
+        return [tuple(loops)]
     factors = sp.Mul.make_args(body)
     start = {i: str(n) for i, n in loops.items()}
     found: list[tuple[Symbol, ...]] = []
@@ -458,7 +467,8 @@ def _refined(
     """Colours that no further round tells apart."""
     count = len(set(colours.values()))
     while True:
-        longer = {i: f"{colours[i]}|{sorted(_place(i, f, colours, symmetric) for f in factors if f.has(i))}" for i in colours}
+        places = {i: sorted(_place(i, f, colours, symmetric) for f in factors if f.has(i)) for i in colours}
+        longer = {i: f"{colour}|{places[i]}" for i, colour in colours.items()}
         ranks = {colour: f"{rank:03}" for rank, colour in enumerate(sorted(set(longer.values())))}
         colours = {i: ranks[colour] for i, colour in longer.items()}
         if len(ranks) == count:

@@ -13,12 +13,11 @@ from sympy import Expr
 
 from symgrad.algebra.closed import Closed
 from symgrad.algebra.contractions import Contractions
-from symgrad.algebra.normal import Facts, expanded, heads, normal
+from symgrad.algebra.normal import Facts, expanded, heads, nesting, normal
 from symgrad.algebra.tidy import tidied
 from symgrad.equations import Equation, System
 from symgrad.formula.indexed import Element, Reduction, substituted
 from symgrad.formula.symbols import whole_adjoints
-from symgrad.names import free_name
 
 MOST_EQUATIONS = 12  # in one adjoint; beyond that a closed form helps nobody
 
@@ -56,7 +55,7 @@ def _shortened(system: System, forward: System, name: str, ends: Collection[str]
     nested = Closed(system, keep - {name})
     expr = _known_sums(nested[name], nested, forward)
     _, short = tidied(expr, Facts())
-    if depth(short) >= _depth(system, name, inner, keep):
+    if nesting(short) >= _depth(system, name, inner, keep):
         return system
     build = Contractions(system.copy())
     made = build.add(short, system.shape(name))
@@ -77,14 +76,8 @@ def _known_sums(expr: Expr, closed: Closed, forward: System) -> Expr:
     return normal(expr.xreplace(change), closed.facts) if change else expr
 
 
-def depth(expr: Expr) -> int:
-    """How many sums stand inside each other."""
-    inner = max((depth(arg) for arg in expr.args), default=0)
-    return inner + isinstance(expr, Reduction)
-
-
 def _depth(system: System, name: str, inner: Collection[str], keep: Collection[str]) -> int:
-    """The same for equations that read each other."""
+    """How many sums stand inside each other in equations that read each other."""
     deepest: dict[str, int] = {}
     for n in system.equations:
         if n in inner:

@@ -111,7 +111,8 @@ def _with_cancelled_parts(expr: Expr, done: dict[Expr, Expr]) -> Expr:
     rebuilt = expr.func(*(_cancelled(part, done) for part in expr.args))
     if not isinstance(rebuilt, sp.Add | sp.Mul) or not any(_divides(e) for e in rebuilt.atoms(sp.Pow)):
         return rebuilt
-    atoms = rebuilt.atoms(Element, Reduction, Delta) | {f for f in rebuilt.atoms(sp.Function) if not isinstance(f, sp.exp)}
+    functions = {f for f in rebuilt.atoms(sp.Function) if not isinstance(f, sp.exp)}
+    atoms = rebuilt.atoms(Element, Reduction, Delta) | functions
     opaque = {atom: sp.Dummy(f"x{k}", real=True) for k, atom in enumerate(sorted(atoms, key=sp.default_sort_key))}
     scalar = rebuilt.xreplace(opaque)
     if scalar.has(sp.Piecewise) or sp.count_ops(scalar) > MOST_OPERATIONS or terms_of(scalar) > MOST_TERMS:

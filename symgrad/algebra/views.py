@@ -8,7 +8,7 @@ axis is summed over.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import product
+from itertools import pairwise, product
 
 import sympy as sp
 from sympy import Dummy, Expr, Symbol
@@ -53,7 +53,7 @@ def plain_index(index: Sequence[Expr], view: Shape, shape: Shape, extents: Loops
                 return None
             found |= dict(zip(other, parts, strict=True))
         else:
-            found |= {k: flat for k in other}
+            found |= dict.fromkeys(other, flat)
     return [found[k] for k in range(len(shape))] if len(found) == len(shape) else None
 
 
@@ -115,7 +115,7 @@ def _digits(side: Expr, extents: Loops) -> dict[Expr, Symbol] | None:
             return None
         found[sp.expand(term / loops[0])] = loops[0]
     weights = sorted(found, key=lambda w: (sp.total_degree(w), w if w.is_Integer else 0))
-    for low, high in zip(weights, weights[1:], strict=False):
+    for low, high in pairwise(weights):
         if sp.expand(low * extents[found[low]] - high) != 0:
             return None
     return found

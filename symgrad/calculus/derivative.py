@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sympy import Expr
+from sympy import Dummy, Expr
 
 from symgrad.algebra.closed import Closed, jacobian_of
+from symgrad.algebra.normal import head, heads
 from symgrad.calculus.display import symbol
 from symgrad.calculus.forward import forward_of, symmetric_variables
-from symgrad.algebra.normal import head
 from symgrad.calculus.shortened import Shortened, computed
 from symgrad.calculus.steps import CalculusSteps, gradient_steps
 from symgrad.calculus.structure import name_of, pieces
@@ -31,6 +31,7 @@ from symgrad.errors import DeriveError, nearest
 from symgrad.expression import Declaration, Problem, read_expression
 from symgrad.formula import Derivation
 from symgrad.formula.derivation import notebook_bundle
+from symgrad.formula.indexed import Element, Reduction
 from symgrad.formula.lines import Line, latex_block, mathml_block
 from symgrad.formula.notation import Atom
 from symgrad.names import free_name
@@ -81,17 +82,16 @@ def hvp(expression: str, wrt: str | None = None, declare: Declarations = None, v
     """
     problem = read_expression(expression, declare)
     name = _variable(problem, wrt)
-    closed, product = second_derivative(problem, name, vector)
-    return Derivative(problem, (name, vector), "hvp", closed, product, closed.system.shape(name))
-
-
-def second_derivative(problem: Problem, name: str, vector: str) -> tuple[Closed, Expr]:
-    """(the closed system, the Hessian times `vector`)."""
     require_scalar(problem)
     first = derive_system(forward_of(problem), of=problem.output, wrt=[name], zeros=True)
     second = derive_system(first, of=first.gradients[name], wrt=[name], seed=vector, zeros=True)
     closed = Closed(second, symmetric=symmetric_variables(problem), whole=vector)
-    return closed, closed[second.gradients[name]]
+    product, shape = closed[second.gradients[name]], second.shape(name)
+    along = closed[first.gradients[name]] * Element(vector, heads(len(shape)))
+    loops = {Dummy(f"i{k}", integer=True, nonnegative=True): n for k, n in enumerate(shape)}
+    slope = Reduction("sum", along.xreplace(dict(zip(heads(len(shape)), loops, strict=True))), loops.items())
+    value = closed.normal(slope if shape else along)
+    return Derivative(problem, (name, vector), "hvp", closed, product, shape, value)
 
 
 def _gradient(problem: Problem, name: str) -> Derivative:
@@ -139,6 +139,14 @@ class Derivative:
     """A derivative of an expression. Printed: the expression, the derivative, and what its symbols stand for.
 
     Called with an array for each variable, by keyword, it evaluates the emitted NumPy function in float64.
+
+    Attributes:
+        problem: the expression.
+        names: the variable, and the vector of a Hessian-vector product.
+        kind: gradient, jacobian or hvp.
+        closed: the system that it was derived in.
+        raw, sizes: its elements before they were shortened, and its shape.
+        checked: what it is the gradient of, where that is not the expression.
     """
 
     problem: Problem
@@ -147,6 +155,7 @@ class Derivative:
     closed: Closed
     raw: Expr
     sizes: tuple[Expr, ...]
+    checked: Expr | None = None
 
     @property
     def shape(self) -> tuple[int | Expr, ...]:
@@ -177,7 +186,8 @@ class Derivative:
         name = symbol(self.names[0])
         if self.kind == "hvp":
             vector = symbol(self.names[1])
-            return Atom(f"∂²f/∂{name.text}² {vector.text}", rf"\frac{{\partial^2 f}}{{\partial {name.latex}^2}} {vector.latex}")
+            latex = rf"\frac{{\partial^2 f}}{{\partial {name.latex}^2}} {vector.latex}"
+            return Atom(f"∂²f/∂{name.text}² {vector.text}", latex)
         return Atom(f"∂f/∂{name.text}", rf"\frac{{\partial f}}{{\partial {name.latex}}}")
 
     @property
@@ -207,7 +217,8 @@ class Derivative:
         return mathml_block(self.lines)
 
     def __str__(self) -> str:
-        return "\n".join([*(part for line in self.value_lines for part in line.wrapped("")), self.text, f"shapes: {shapes_of(self.problem)}"])
+        value = [part for line in self.value_lines for part in line.wrapped("")]
+        return "\n".join([*value, self.text, f"shapes: {shapes_of(self.problem)}"])
 
     def __repr__(self) -> str:
         return f"<{self.kind}: {self.lines[0].text}>"
@@ -261,12 +272,14 @@ class Derivative:
         system, tensors = self._computed()
         check = Check(tensors["value"], {self.kind: self.names[0]}, properties=self._properties())
         return emit_function(
-            system, self.kind, {self.kind: tensors[self.kind]}, title=str(self), check=check if self.kind != "hvp" else None
+            system, self.kind, {self.kind: tensors[self.kind]}, title=str(self), check=check
         )
 
     def _computed(self) -> tuple[System, dict[str, str]]:
         output = self.problem.output
         value = self.closed[output], self.closed.system.shape(output)
+        if self.checked is not None:
+            value = self.checked, ()
         wanted = {"value": value, self.kind: (self.short.expr, self.sizes)}
         return computed(wanted, self.closed, self.short.given, [*self.problem.variables, *self.names[1:]])
 

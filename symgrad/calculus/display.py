@@ -24,7 +24,6 @@ from symgrad.formula.render_text import text
 from symgrad.formula.scalar import NoMatrixForm
 from symgrad.formula.symbols import Style, subscript
 
-
 _FORMS: dict[str, Callable[..., Node]] = {
     INVERSE: Inverse,
     "nuclear": lambda matrix: Norm(matrix, "*"),
@@ -104,7 +103,8 @@ class Display:
         names = sorted({e.name for e in expr.atoms(Element)})
         atoms = {name: _atom(self.name(name)) for name in names}
         leaves = self.closed.system.leaves.values()
-        reserved = {atom.text for atom in atoms.values()} | {str(s) for x in leaves for n in x.shape for s in n.free_symbols}
+        dimensions = {str(s) for leaf in leaves for n in leaf.shape for s in n.free_symbols}
+        reserved = {atom.text for atom in atoms.values()} | dimensions
         setting = Setting(Letters(reserved), False, lambda number: left, len(names))
         order = {name: place for place, name in enumerate(names)}
         body = expr.replace(Delta, lambda a, b: sp.Piecewise((1, sp.Eq(a, b, evaluate=False)), (0, True)))

@@ -9,9 +9,9 @@ from sympy import Expr
 
 from symgrad.algebra.closed import Closed
 from symgrad.algebra.contractions import system_of
-from symgrad.calculus.display import Display, symbol
 from symgrad.algebra.normal import Facts
 from symgrad.algebra.tidy import Given, Shape, softmax_recognised, tidied
+from symgrad.calculus.display import Display, symbol
 from symgrad.equations import System
 from symgrad.formula.lines import Line
 from symgrad.formula.notation import Atom

@@ -15,9 +15,9 @@ from sympy import Expr
 
 from symgrad.algebra.closed import Closed
 from symgrad.algebra.contractions import system_of
+from symgrad.algebra.tidy import Given, Shape, tidied
 from symgrad.calculus.display import Display, symbol
 from symgrad.calculus.shortened import Shortened
-from symgrad.algebra.tidy import Given, Shape, tidied
 from symgrad.derive import derive_system
 from symgrad.equations import System
 from symgrad.expand import expand
@@ -170,7 +170,7 @@ class _Solution:
         forward = [n for n in (*self.operations, self.problem.output) if n in self.symbols]
         given = [self._line(self.symbols[n], n, self._own(n)) for n in forward]
         chain = list(self._chain())
-        return CalculusSteps(given, [*chain, *self._closing(len(chain))])
+        return CalculusSteps(given, [*chain, *self._closing(len(chain), chain[-1].text)])
 
     def _line(self, left: Atom, name: str, expr: Expr) -> Line:
         symbols = {n: atom for n, atom in self.symbols.items() if n != name}
@@ -202,19 +202,21 @@ class _Solution:
 
     def _users(self, tensor: str) -> list[str]:
         """The operations that read a tensor, in order."""
-        readers = {user for user in self.problem.graph.successors(tensor)}
+        readers = set(self.problem.graph.successors(tensor))
         return [n for n in (*self.operations, self.problem.output) if n in readers]
 
     def _gradient_symbol(self) -> Atom:
         name = symbol(self.name)
         return Atom(f"∂f/∂{name.text}", rf"\frac{{\partial f}}{{\partial {name.latex}}}")
 
-    def _closing(self, number: int) -> Iterator[CalculusStep]:
+    def _closing(self, number: int, last: str) -> Iterator[CalculusStep]:
         """The values written in, then each simplification that changed something."""
         wanted = self.system.gradients[self.name]
         for offset, (rule, expr, given) in enumerate(self.short.history, 1):
             display = Display(self.short.closed, {n: symbol(n) for n in given})
             line = display.line(self._gradient_symbol(), expr, self.short.shape)
+            if offset == 1 and line.text == last:
+                continue
             claim = Claim(self.system, wanted, self.short.closed, expr, given, self.problem.variables)
             yield CalculusStep(number + offset, rule, _sizes(self.short.shape), line, claim)
 

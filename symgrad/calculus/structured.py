@@ -108,9 +108,8 @@ def emit_map(
     imports = "from __future__ import annotations\n\nfrom collections.abc import Callable\n"
     imports += "from typing import Any, NamedTuple\n\nimport numpy as np\n\nArray = np.ndarray[Any, Any]\n\n"
     source = f"{imports}{_own_part(operators)}\n\n\n{listing}"
-    return MapProgram(
-        name, source, _standalone(writing, made, blocks, of), writing.shapes, (name,), functions=listing
-    )
+    standalone = _standalone(writing, made, blocks, of)
+    return MapProgram(name, source, standalone, writing.shapes, (name,), functions=listing)
 
 
 class _Writing:
@@ -123,7 +122,7 @@ class _Writing:
         self.shapes = {n: (self.system.dtype(n), shape_attribute(self.system.shape(n))) for n in self.variables}
         self.parts: list[Function] = []
         for variable in self.variables:
-            if variable in _NAMES:
+            if variable in {*_NAMES, *dimensions(self.system)}:
                 raise EmitError(f"an argument cannot be called {variable!r}: the file needs the name for itself")
 
     def function(self, blocks: Sequence[Block]) -> Function:

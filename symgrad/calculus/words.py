@@ -11,7 +11,7 @@ NoMatrixForm is raised, and the expression is written with indices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -113,7 +113,8 @@ class Words(Converter):
             if len(index) != 2:
                 raise NoMatrixForm
             return Value(diagonal(node), index[:1])
-        if len(index) == 2 and expr.name not in self.symmetric and self.order.index(index[0]) > self.order.index(index[1]):
+        place = self.order.index
+        if len(index) == 2 and expr.name not in self.symmetric and place(index[0]) > place(index[1]):
             return Value(transposed(node), index[::-1])
         return Value(node, self.sorted(index))
 
@@ -238,7 +239,8 @@ class Words(Converter):
         if not arrays and not divisors:
             return Value(ONE)
         kinds = {v.axes for v in (*arrays, *divisors)}
-        parts = {axes: self._entrywise(axes, arrays, divisors) for axes in sorted(kinds, key=lambda a: list(map(self.order.index, a)))}
+        ordered = sorted(kinds, key=lambda axes: list(map(self.order.index, axes)))
+        parts = {axes: self._entrywise(axes, arrays, divisors) for axes in ordered}
         if len(parts) == 1:
             ((axes, node),) = parts.items()
             return Value(node, axes)
@@ -363,8 +365,10 @@ def _entrywise_exponent(power: Expr) -> Node:
 def _order(body: Expr) -> Expr | None:
     """p, where the body is |u| to the power p, an integer above 1."""
     powers = {factor.as_base_exp()[1] for factor in sp.Mul.make_args(body) if not factor.is_number}
-    order = max(powers, key=sp.default_sort_key) + (1 if body.has(sp.Abs) and len(powers) > 1 else 0) if powers else None
-    return order if order is not None and order.is_Integer and order > 1 and _rooted(body, order) is not None else None
+    if not powers:
+        return None
+    order = max(powers, key=sp.default_sort_key) + (1 if body.has(sp.Abs) and len(powers) > 1 else 0)
+    return order if order.is_Integer and order > 1 and _rooted(body, order) is not None else None
 
 
 def _rooted(body: Expr, order: Expr) -> Expr | None:
@@ -512,9 +516,8 @@ class _Network:
         if len(ends) != 2:
             raise NoMatrixForm
         first, last = sorted(ends, key=lambda i: [sp.default_sort_key(f) for f in self.vectors.get(i, ())])
-        return _plainest(
-            product([transposed(self._end(a)), self._chain(a, b), self._end(b)]) for a, b in ((first, last), (last, first))
-        )
+        ways = ((first, last), (last, first))
+        return _plainest(product([transposed(self._end(a)), self._chain(a, b), self._end(b)]) for a, b in ways)
 
     def _trace(self) -> Node:
         """A circle, cut open where that reads best."""

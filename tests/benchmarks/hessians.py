@@ -6,11 +6,13 @@
 For each problem three things are timed, each from the variables' values on: the dense Hessian, the Hessian times a
 vector, and the solution of a system with it. What makes the dense Hessian only multiplies and solves with NumPy. The
 column `hvp` is the fair peer of a product: JAX's derivative of the gradient along the vector, compiled, which forms no
-Hessian. All in float64, with the threads that each library takes by default. JAX's and torch's functions are compiled
-and run once before the clock starts, and symgrad's is derived.
+Hessian. All in float64, with the threads that each library takes by default; with OPENBLAS_NUM_THREADS=1 the times
+of NumPy and symgrad do not depend on who else uses the cores. JAX's functions are compiled, torch's are run once, and
+symgrad's is derived before the clock starts.
 
-A contender that has had a few seconds and three turns stops. The contenders of a row take turns, in an order that changes from round to round, so that a machine with other work
-slows all of them alike. Printed: the median in milliseconds, and in brackets the middle half's width.
+The contenders of a row take turns, in an order that changes from round to round, so that a machine with other work
+slows all of them alike; who has had three seconds and three turns stops. Printed: the median in milliseconds, and in
+brackets the width of the middle half.
 """
 
 from __future__ import annotations
@@ -55,9 +57,7 @@ class Problem:
 def quadratic(n: int) -> Problem:
     rng = np.random.default_rng(0)
     arrays = {"x": rng.normal(size=n), "A": rng.normal(size=(n, n)) + n * np.eye(n)}
-    return Problem(
-        f"xᵀAx, n = {n}", "x.T @ A @ x", ("x",), arrays, lambda np_, x, A: x @ A @ x, lambda x, A: A + A.T
-    )
+    return Problem(f"xᵀAx, n = {n}", "x.T @ A @ x", ("x",), arrays, lambda np_, x, A: x @ A @ x, lambda x, A: A + A.T)
 
 
 def logistic(m: int, n: int) -> Problem:
@@ -204,6 +204,7 @@ def timed(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
 
 
 def cell(seconds: list[float] | None) -> str:
+    """Median and width of the middle half, in milliseconds."""
     if seconds is None:
         return ""
     low, middle, high = np.percentile(np.array(seconds) * 1e3, [25, 50, 75])
