@@ -653,8 +653,11 @@ def test_mutated_answers_are_caught(row: tuple[str, str, str], data: st.DataObje
     mutated = data.draw(st.sampled_from([e.text for e in edits(text, scope, {})]))
     try:
         grade = sg.grade(network(name), wrt, answer=mutated)
+    except ShapeError:
+        return
+    try:
         right, changed = _numbers(problem, text), _numbers(problem, mutated)
-    except (ShapeError, AttributeError):  # which NumPy raises for the transpose of a Python number
+    except AttributeError:  # the transpose of a Python number
         return
     if grade.counterexample is None:
         assert grade.status != "equal" or changed == pytest.approx(right, rel=1e-9, nan_ok=True)
