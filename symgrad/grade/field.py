@@ -20,7 +20,7 @@ import sympy as sp
 from sympy import Expr, Symbol
 from sympy.core.relational import Relational
 
-from symgrad.calculus.delta import Delta
+from symgrad.algebra.delta import Delta
 from symgrad.equations import System
 from symgrad.errors import VerifyError
 from symgrad.formula.indexed import Element, Reduction

@@ -15,8 +15,8 @@ import numpy as np
 import sympy as sp
 from sympy import Dummy, Expr
 
-from symgrad.calculus.closed import Closed
-from symgrad.calculus.normal import expanded, heads, normal
+from symgrad.algebra.closed import Closed
+from symgrad.algebra.normal import expanded, heads, normal
 from symgrad.equations import Equation, System
 from symgrad.formula.indexed import Element, Reduction
 from symgrad.grade.field import PRIME, Arithmetic, NoValue, sizes_of
