@@ -19,11 +19,11 @@ from symgrad.algebra.normal import NOTHING, Facts, expanded, head, normal
 from symgrad.algebra.tidy import cancelled, finished, tidied
 from symgrad.derive import derive_system
 from symgrad.equations import Leaf, System
+from symgrad.evaluate.reference import evaluate
 from symgrad.expand import expand
 from symgrad.formula.indexed import Element, Reduction
 from symgrad.index.definition import dimension, index_symbol
 from symgrad.pipeline import tidied as tidied_system
-from symgrad.verify.reference import evaluate
 
 N, D = dimension("N"), dimension("D")
 I0, I1, K, L = head(0), head(1), index_symbol("k"), index_symbol("l")

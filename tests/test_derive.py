@@ -22,10 +22,10 @@ from symgrad.derive.reverse import _contribution
 from symgrad.derive.scalar import scalar_derivative
 from symgrad.equations import System
 from symgrad.errors import DeriveError
+from symgrad.evaluate.numeric import central_difference, precise_slope
+from symgrad.evaluate.reference import Evaluation, evaluate
 from symgrad.expand import expand
 from symgrad.ops import OPS
-from symgrad.verify.numeric import central_difference, precise_slope
-from symgrad.verify.reference import Evaluation, evaluate
 
 ROOT = Path(symgrad.__file__).parent
 
@@ -442,13 +442,13 @@ ORDER = (
     ("drawing",),
     ("files",),
     ("builder", "expression", "derive", "optimizers"),
-    ("simplify",),
+    ("simplify", "evaluate"),
     ("algebra",),
     ("lower",),
     ("schedule",),
     ("emit",),
     ("pipeline",),
-    ("costs", "calculus"),
+    ("costs", "calculus", "verify"),
     ("grade", "report"),
     ("differentiate", "demo"),
     ("cli",),
@@ -456,12 +456,11 @@ ORDER = (
 # They may read what is listed here, beside all that stands left of `simplify`. No stage reads them but the algebra,
 # whose tensor expressions are those of `formula`; what stands behind the emitter does.
 SIDE_EXITS: dict[str, set[str]] = {
-    "verify": {"pipeline"},
-    "formula": {"simplify"},
+    "formula": {"simplify", "evaluate"},
     "importers": set(),
     "data": set(),
 }
-READ_FROM = {"algebra": {"formula"}, "costs": {"verify"}}  # a part -> the side exits that it and all behind it read
+READ_FROM = {"algebra": {"formula"}}  # a part -> the side exits that it and all behind it read
 
 
 def imports_of(path: Path) -> set[str]:

@@ -26,10 +26,10 @@ from symgrad.emit.function_steps import LONGEST_LINE, read_steps
 from symgrad.emit.program import is_untouched
 from symgrad.equations import System
 from symgrad.errors import DtypeError, EmitError, ShapeError, VerifyError
+from symgrad.evaluate.reference import evaluate
 from symgrad.expand import expand
 from symgrad.pipeline import simplify
 from symgrad.simplify import fold_constants, stabilise
-from symgrad.verify.reference import evaluate
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -13,10 +13,10 @@ import pytest
 
 import symgrad as sg
 from symgrad.derive import derive_system
+from symgrad.evaluate.reference import evaluate
 from symgrad.expand import expand
 from symgrad.ops import OPS
 from symgrad.ops.registry import Case
-from symgrad.verify.reference import evaluate
 
 TOLERANCE = {"float64": {"rtol": 1e-10, "atol": 1e-11}, "float32": {"rtol": 1e-3, "atol": 2e-4}}
 WEIGHTED, PLAIN = "sum(v*y)", "-sum(y)"  # cotangents that are random, and cotangents that are exactly -1

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 import symgrad as sg
 from symgrad.errors import FormulaError, ShapeError
+from symgrad.evaluate.reference import evaluate
 from symgrad.expand import expand
 from symgrad.expression import Declaration, Problem, read_declaration, read_expression
 from symgrad.expression.sizes import Sizes
 from symgrad.index.definition import dimension
-from symgrad.verify.reference import evaluate
 
 # expression, shape of its value, shapes of its variables
 SHAPES = [

@@ -21,6 +21,7 @@ import symgrad as sg
 from symgrad.conventions import CONVENTIONS
 from symgrad.derive import derive_system
 from symgrad.errors import DeriveError
+from symgrad.evaluate.reference import evaluate
 from symgrad.expand import expand
 from symgrad.formula import Comments, Derivation, statement_comment
 from symgrad.formula import notation as n
@@ -28,7 +29,6 @@ from symgrad.formula.render_latex import latex
 from symgrad.formula.render_text import text
 from symgrad.formula.symbols import Style
 from symgrad.ops import OPS
-from symgrad.verify.reference import evaluate
 
 Row = tuple[Any, ...]
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import symgrad as sg
 from symgrad import cli
 from symgrad.errors import DeriveError, FormulaError, GradeError, ShapeError
+from symgrad.evaluate.dims import Dims
 from symgrad.formula.indexed import Element, Reduction
 from symgrad.grade import KINDS, field, prove
 from symgrad.grade.edits import edits
@@ -24,7 +25,6 @@ from symgrad.grade.points import draw_points
 from symgrad.grade.problem import Problem
 from symgrad.grade.rewriting import in_atoms
 from symgrad.index.definition import dimension, index_symbol
-from symgrad.verify.dims import Dims
 
 # networks
 

@@ -20,11 +20,11 @@ from symgrad.derive import derive_system
 from symgrad.derive.implicit import newton_system
 from symgrad.equations import Equation, Leaf, System
 from symgrad.errors import DeriveError, FormulaError, ShapeError, VerifyError
+from symgrad.evaluate.reference import evaluate
 from symgrad.expand import expand
 from symgrad.index.parser import parse_dimension, target_names
 from symgrad.index.solution import KERNELS, Kernel, register_kernel, solution
 from symgrad.pipeline import simplify
-from symgrad.verify.reference import evaluate
 
 RANDOM = np.random.default_rng(0)
 MATRIX = np.eye(3) + 0.4 * RANDOM.normal(size=(3, 3))

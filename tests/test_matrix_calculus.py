@@ -23,8 +23,8 @@ from symgrad.algebra.delta import Delta
 from symgrad.algebra.normal import Facts, expanded, heads, normal, opened
 from symgrad.calculus import gradient, hessian, hvp, jacobian
 from symgrad.equations import Leaf, System
+from symgrad.evaluate.reference import evaluate
 from symgrad.formula.indexed import Element, Reduction
-from symgrad.verify.reference import evaluate
 
 KINDS = {
     **dict.fromkeys("xyz", "vector(n)"),

@@ -18,17 +18,17 @@ import pytest
 from symgrad.derive import derive_system
 from symgrad.equations import System
 from symgrad.errors import DeriveError
-from symgrad.expand import expand
-from symgrad.ops import OPS, register
-from symgrad.ops.registry import Case, unary
-from symgrad.verify.numeric import (
+from symgrad.evaluate.numeric import (
     analytic,
     central_difference,
     complex_step,
     precise_slope,
     unit,
 )
-from symgrad.verify.reference import Evaluation, evaluate
+from symgrad.evaluate.reference import Evaluation, evaluate
+from symgrad.expand import expand
+from symgrad.ops import OPS, register
+from symgrad.ops.registry import Case, unary
 
 Values = dict[str, np.ndarray]
 

@@ -18,8 +18,8 @@ from hypothesis import Phase, assume, given, settings
 
 import symgrad as sg
 from symgrad.derive import derive_system
+from symgrad.evaluate.reference import evaluate
 from symgrad.expand import expand
-from symgrad.verify.reference import evaluate
 
 GOLDEN = Path(__file__).parent / "golden"
 

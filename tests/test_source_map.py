@@ -21,10 +21,10 @@ import symgrad as sg
 from symgrad import pipeline
 from symgrad.emit.request import STAGES, Request
 from symgrad.emit.source_map import Line, SourceEntry
+from symgrad.evaluate.draw import draw
+from symgrad.evaluate.reference import evaluate
 from symgrad.lower.ir import flattened
 from symgrad.optimizers import OPTIMIZERS
-from symgrad.verify.draw import draw
-from symgrad.verify.reference import evaluate
 
 STYLES = ("fast", "readable")
 

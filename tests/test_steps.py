@@ -22,16 +22,16 @@ import symgrad as sg
 from symgrad.derive import reverse
 from symgrad.equations import System
 from symgrad.errors import DeriveError, VerifyError
+from symgrad.evaluate.dims import solve_dims
+from symgrad.evaluate.draw import draw
+from symgrad.evaluate.numeric import central_difference, unit
+from symgrad.evaluate.reference import Evaluation, evaluate
 from symgrad.formula import Derivation, Step
 from symgrad.formula import notation as n
 from symgrad.formula.layout import layout_lines, transpose_node
 from symgrad.formula.render_text import text
 from symgrad.formula.step_rules import CHAIN
 from symgrad.index.definition import At
-from symgrad.verify.dims import solve_dims
-from symgrad.verify.draw import draw
-from symgrad.verify.numeric import central_difference, unit
-from symgrad.verify.reference import Evaluation, evaluate
 
 GOLDEN = Path(__file__).parent / "golden" / "steps_mlp.txt"
 

@@ -18,14 +18,14 @@ from symgrad import pipeline
 from symgrad.derive import derive_system
 from symgrad.equations import System, equation
 from symgrad.errors import VerifyError
+from symgrad.evaluate.dims import Dims
+from symgrad.evaluate.draw import draw, integer_limits
+from symgrad.evaluate.numeric import analytic, central_difference, complex_step, precise_slope, unit
+from symgrad.evaluate.reference import Evaluation, Trace, evaluate
 from symgrad.expand import expand
 from symgrad.index.definition import At, define, dimension, index_symbol
 from symgrad.index.parser import parse_dimension
 from symgrad.verify import Report, verify, verify_against
-from symgrad.verify.dims import Dims
-from symgrad.verify.draw import draw, integer_limits
-from symgrad.verify.numeric import analytic, central_difference, complex_step, precise_slope, unit
-from symgrad.verify.reference import Evaluation, Trace, evaluate
 from symgrad.verify.report import draw_point
 
 

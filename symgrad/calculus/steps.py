@@ -20,12 +20,12 @@ from symgrad.calculus.display import Display, symbol
 from symgrad.calculus.shortened import Shortened
 from symgrad.derive import derive_system
 from symgrad.equations import System
+from symgrad.evaluate.reference import evaluate
 from symgrad.expand import expand
 from symgrad.expression import Problem, Variable
 from symgrad.formula.lines import Line, latex_block
 from symgrad.formula.notation import Atom
 from symgrad.formula.symbols import subscript, whole_adjoints
-from symgrad.verify.reference import evaluate
 
 TOLERANCE = 1e-8
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,9 @@ from numpy.typing import NDArray
 
 from symgrad.equations import Equation, System, equation
 from symgrad.errors import VerifyError
+from symgrad.evaluate.draw import draw
+from symgrad.evaluate.numeric import central_difference
+from symgrad.evaluate.reference import Evaluation, evaluate
 from symgrad.formula.step_system import Record
 from symgrad.index.definition import At, Definition, define, index_symbol
 from symgrad.names import free_name
@@ -71,18 +73,12 @@ def check_claim(
 
     Raises VerifyError if a value that is given does not fit, or there is a kink at the data in every direction.
     """
-    reference, drawing = _verify("reference"), _verify("draw")
     needed = system.needed_for([claim.after, record.target, *([claim.before] if claim.before else [])])
-    data = drawing.draw(system, needed, dims, seed, values or {})
-    found = reference.evaluate(system, data, needed=needed)
+    data = draw(system, needed, dims, seed, values or {})
+    found = evaluate(system, data, needed=needed)
     if claim.before is not None:
         return _compared(found[claim.after], found[claim.before], EXACT)
     return _differences(claim, forward, record, data | found, found[claim.after], seed)
-
-
-def _verify(part: str) -> Any:
-    """A module of the side exit that computes numbers; no formula needs it before a check is asked for."""
-    return import_module(f"symgrad.verify.{part}")
 
 
 def _compared(a: Array, b: Array, tolerance: float) -> StepCheck:
@@ -97,15 +93,14 @@ def _differences(
     claim: Claim, forward: System, record: Record, data: Mapping[str, Any], adjoint: Array, seed: int
 ) -> StepCheck:
     """Inner products of the adjoint with random directions, against the differences along these."""
-    numeric, reference = _verify("numeric"), _verify("reference")
     probed, name = _probed(forward, claim)
-    at = reference.Evaluation(probed, data, record.target)
+    at = Evaluation(probed, data, record.target)
     cotangent = data[record.seed] if record.seed else np.asarray(1.0)
     random = np.random.default_rng(seed)
     pairs = []
     for _ in range(DIRECTIONS):
         direction = random.standard_normal(adjoint.shape)
-        slope = _slope(numeric.central_difference, at, {name: direction})
+        slope = _slope(central_difference, at, {name: direction})
         if slope is not None:
             pairs.append((float((adjoint * direction).sum()), float((cotangent * slope).sum())))
     if not pairs:

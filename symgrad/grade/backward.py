@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import GradeError, nearest
-from symgrad.verify.numbers import Array
+from symgrad.evaluate.numbers import Array
 
 Backward = Callable[..., Any]
 

@@ -12,11 +12,11 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from symgrad.evaluate.numbers import Array
 from symgrad.grade.points import Point, counterexample, draw_points
 from symgrad.grade.problem import Problem
 from symgrad.grade.result import DIFFERENT, Finding, Grade
 from symgrad.pipeline import derive
-from symgrad.verify.numbers import Array
 
 
 class Cases:

@@ -15,12 +15,12 @@ from itertools import combinations_with_replacement, islice
 import numpy as np
 
 from symgrad.errors import SymgradError
+from symgrad.evaluate.numbers import Array
 from symgrad.grade.edits import edits, parts, terms
 from symgrad.grade.faults import faulty_gradients
 from symgrad.grade.points import FAST, TOLERANCE, Point, agree
 from symgrad.grade.problem import Candidate, Problem
 from symgrad.grade.result import KINDS, Finding
-from symgrad.verify.numbers import Array
 
 MOST_EDITS = 600
 

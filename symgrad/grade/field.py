@@ -23,11 +23,11 @@ from sympy.core.relational import Relational
 from symgrad.algebra.delta import Delta
 from symgrad.equations import System
 from symgrad.errors import VerifyError
+from symgrad.evaluate.dims import Dims
+from symgrad.evaluate.numbers import Array
 from symgrad.formula.indexed import Element, Reduction
 from symgrad.grade.rewriting import Positive, Zero
 from symgrad.index.definition import Loop
-from symgrad.verify.dims import Dims
-from symgrad.verify.numbers import Array
 
 PRIME = 2**61 - 1
 ROOTS = 12  # exp(u/k) is known for the k that divide this

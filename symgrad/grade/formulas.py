@@ -10,13 +10,13 @@ import networkx as nx
 import numpy as np
 
 from symgrad.errors import ShapeError
+from symgrad.evaluate.numbers import Array
 from symgrad.grade.cases import Cases
 from symgrad.grade.diagnose import Diagnosis, Values
 from symgrad.grade.points import FAST, PRECISE, TOLERANCE, Point, agree
 from symgrad.grade.problem import Candidate, Problem
 from symgrad.grade.prove import proof
 from symgrad.grade.result import AGREES, DIFFERENT, EQUAL, Finding, Grade
-from symgrad.verify.numbers import Array
 
 POINTS = 2
 # in double precision, only what is clearly different is sorted out; the rest is decided in 50 digits

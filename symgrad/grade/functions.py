@@ -8,6 +8,7 @@ from typing import Any
 import networkx as nx
 
 from symgrad.errors import GradeError
+from symgrad.evaluate.numbers import Array
 from symgrad.expand import expand
 from symgrad.grade.backward import Backward, call_backward, gradients_of, name_of
 from symgrad.grade.cases import Cases
@@ -15,7 +16,6 @@ from symgrad.grade.diagnose import Diagnosis
 from symgrad.grade.points import PRECISE, Point, agree, deviation, draw_points
 from symgrad.grade.problem import Problem, target_named
 from symgrad.grade.result import AGREES, Grade
-from symgrad.verify.numbers import Array
 
 POINTS = 3
 TOLERANCE = 1e-6  # of code in double precision that may cancel a little

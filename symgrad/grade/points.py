@@ -9,12 +9,12 @@ import numpy as np
 
 from symgrad.equations import System
 from symgrad.errors import VerifyError
+from symgrad.evaluate.dims import Dims
+from symgrad.evaluate.draw import choose_sizes, draw
+from symgrad.evaluate.numbers import Array
+from symgrad.evaluate.reference import evaluate
 from symgrad.grade.problem import Candidate
 from symgrad.grade.result import Counterexample
-from symgrad.verify.dims import Dims
-from symgrad.verify.draw import choose_sizes, draw
-from symgrad.verify.numbers import Array
-from symgrad.verify.reference import evaluate
 
 PRECISE, FAST = "mp", "float64"
 TOLERANCE = {PRECISE: 1e-35, FAST: 1e-9}

@@ -1,4 +1,4 @@
-"""Evidence that gradients are right, from values alone. A side exit: nothing else imports it."""
+"""Evidence that gradients are right: the emitted program against what `evaluate` computes."""
 
 from symgrad.verify.report import Report, Row, verify, verify_against
 

@@ -18,11 +18,9 @@ import numpy as np
 from symgrad import pipeline
 from symgrad.equations import System
 from symgrad.errors import VerifyError, nearest
-from symgrad.expand import expand
-from symgrad.markup import element, html
-from symgrad.verify.draw import draw
-from symgrad.verify.numbers import Array
-from symgrad.verify.numeric import (
+from symgrad.evaluate.draw import draw
+from symgrad.evaluate.numbers import Array
+from symgrad.evaluate.numeric import (
     analytic,
     central_difference,
     complex_step,
@@ -30,7 +28,9 @@ from symgrad.verify.numeric import (
     require_scalar,
     unit,
 )
-from symgrad.verify.reference import Evaluation
+from symgrad.evaluate.reference import Evaluation
+from symgrad.expand import expand
+from symgrad.markup import element, html
 
 Gradients = Callable[[dict[str, Array]], tuple[Any, Mapping[str, Array]]]
 

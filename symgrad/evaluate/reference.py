@@ -24,10 +24,10 @@ from sympy.core.relational import Relational
 
 from symgrad.equations import Equation, Leaf, System
 from symgrad.errors import VerifyError, nearest
+from symgrad.evaluate.dims import Dims, solve_dims
+from symgrad.evaluate.numbers import Array, Numbers, numbers, sign
+from symgrad.evaluate.solutions import solution_value
 from symgrad.index.definition import At, Definition
-from symgrad.verify.dims import Dims, solve_dims
-from symgrad.verify.numbers import Array, Numbers, numbers, sign
-from symgrad.verify.solutions import solution_value
 
 _REDUCE: dict[str, Callable[..., Array]] = {
     "sum": np.add.reduce,

@@ -16,11 +16,11 @@ from sympy import Expr
 
 from symgrad.equations import Equation, System
 from symgrad.errors import VerifyError
+from symgrad.evaluate.numbers import Array
+from symgrad.evaluate.reference import Evaluation, Trace
+from symgrad.evaluate.solutions import is_analytic
 from symgrad.index.definition import At
 from symgrad.index.functions import expm1, log1p, sigmoid, softplus
-from symgrad.verify.numbers import Array
-from symgrad.verify.reference import Evaluation, Trace
-from symgrad.verify.solutions import is_analytic
 
 Direction = Mapping[str, Array]
 

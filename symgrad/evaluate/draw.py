@@ -11,9 +11,9 @@ from sympy import Expr, Symbol
 
 from symgrad.equations import Equation, Leaf, System
 from symgrad.errors import VerifyError, nearest
+from symgrad.evaluate.dims import Dims, solve_dims
+from symgrad.evaluate.numbers import Array
 from symgrad.index.definition import At, dimension
-from symgrad.verify.dims import Dims, solve_dims
-from symgrad.verify.numbers import Array
 
 Limits = Iterator[tuple[str, int]]
 

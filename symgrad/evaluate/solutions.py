@@ -15,8 +15,8 @@ import numpy as np
 import sympy as sp
 
 from symgrad.errors import VerifyError
+from symgrad.evaluate.numbers import DIGITS, Array, Numbers
 from symgrad.index.solution import Solution
-from symgrad.verify.numbers import DIGITS, Array, Numbers
 
 Value = Callable[..., Array]
 
