@@ -96,7 +96,7 @@ def hvp(expression: str, wrt: str | None = None, declare: Declarations = None, v
 
 def _gradient(problem: Problem, name: str) -> Derivative:
     require_scalar(problem)
-    system = derive_system(forward_of(problem), of=problem.output, wrt=[name])
+    system = derive_system(forward_of(problem), of=problem.output, wrt=[name], zeros=True)
     closed = Closed(system, symmetric=symmetric_variables(problem))
     return Derivative(problem, (name,), "gradient", closed, closed[system.gradients[name]], system.shape(name))
 

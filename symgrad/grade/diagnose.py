@@ -97,6 +97,8 @@ class Diagnosis:
     def _explained(self, whole: Findings) -> Findings:
         """A factor of the whole as the author's mistake: the sum that should be a mean, the sign that is wrong."""
         kinds = {"missing 1/N": ("sum for mean",), "extra 1/N": ("mean for sum",), "sign": ("sign",)}
+        if whole[0].kind == "sign" and (self.text or "").lstrip().startswith("-"):
+            return whole  # the sign in front is the one to blame
         if len(whole) == 1 and whole[0].kind in kinds and self.text is not None:
             for tried in self._edited(kinds[whole[0].kind]):
                 if self._whole(tried.expected, tried.got) == ():
