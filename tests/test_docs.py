@@ -27,6 +27,7 @@ import pytest
 
 from symgrad import simplify
 from symgrad.expression.functions import FILLED, is_function
+from symgrad.grade import KINDS
 from symgrad.index.functions import FUNCTIONS
 from symgrad.index.solution import KERNELS
 from symgrad.ops import OPS
@@ -241,6 +242,11 @@ def test_graph_format_names_every_kernel() -> None:
     text = (ROOT / "docs" / "graph-format.md").read_text(encoding="utf-8")
     named = {(call, operands.count(",") + 1) for call, operands in re.findall(r"`(\w+)\(([\w, ]+)\)`", text)}
     assert {(call, len(ranks)) for call, ranks in KERNELS} <= named
+
+
+def test_grading_names_every_kind_of_fault() -> None:
+    rows = re.findall(r"(?m)^\| (`.*?) \|", (ROOT / "docs" / "grading.md").read_text(encoding="utf-8"))
+    assert sorted(kind for row in rows for kind in re.findall(r"`([^`]+)`", row)) == sorted(KINDS)
 
 
 def test_architecture_names_every_pass() -> None:

@@ -8,12 +8,13 @@ turns into a call of solve again.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import sympy as sp
 from sympy import Dummy, Expr, Symbol
 
-from symgrad.algebra.delta import Delta
 from symgrad.algebra.normal import Facts, heads, nesting, normal
+from symgrad.algebra.ranges import decided, inside, with_ranges
 from symgrad.algebra.tidy import cost, tidied
 from symgrad.algebra.views import plain_index, split_deltas, with_split_loops
 from symgrad.equations import Equation, System, equation
@@ -32,8 +33,8 @@ ORTHOGONAL = ("eigenvectors",)
 class Closed:
     """Closed expressions of a system's tensors, in normal form, over `head(0), head(1), ...`.
 
-    The tensors in `keep`, those that are read reshaped or beyond their ends, and those whose expression has grown
-    long stay as they are; but what depends on the tensor `whole` is always written out.
+    The tensors in `keep`, those that are read reshaped or where another tensor says, and those whose expression has
+    grown long stay as they are; but what depends on the tensor `whole` is always written out.
 
     Attributes:
         system: the system given, and an equation A⁻¹ for every solve in it.
@@ -92,7 +93,7 @@ class Closed:
             return self.normal(Element(name, heads(len(self.system.shape(name)))))
         if isinstance(e.definition, Solution):
             return self.normal(self._solution(e, e.definition))
-        return self.normal(self._written(e))
+        return decided(self.normal(self._written(e)), dict(zip(heads(len(e.shape)), e.shape, strict=True)))
 
     # index formulas
 
@@ -107,10 +108,13 @@ class Closed:
             name = e.source(at)
             shape = self.system.shape(name)
             index = [map_accesses(i, lambda inner: element(e.operands, inner)) for i in at.index]
-            if at.view is not None or not all(within(i, extents, n) for i, n in zip(index, shape, strict=True)):
+            if at.view is not None or name in self.keep or any(i.has(Element) for i in index):
                 return Element(name, index, at.view)
-            return substituted((heads(len(shape)), self.done[name]), index)
+            read = substituted((heads(len(shape)), self.done[name]), index)
+            condition = sp.And(*(inside(i, extents, n) for i, n in zip(index, shape, strict=True)))
+            return sp.Piecewise((read, condition), (0, True))
 
+        body = with_ranges(body, extents)
         written = self._without_views(map_accesses(body, value), extents)
         return written.xreplace(dict(zip(own, heads(len(own)), strict=True)))
 
@@ -136,9 +140,10 @@ class Closed:
         if definition.call == INVERSE:
             inverse = self._inverse(e.operands[0])
             return _turned(inverse) if definition.reads[0].transposed else inverse
-        name = self._same.setdefault((definition.call, *operands), e.name)
+        shapes = [self.system.shape(operand) for operand in e.operands]
+        name = self._same.setdefault((definition.call, *operands, *shapes), e.name)
         if definition.call in ORTHOGONAL:
-            self.facts = self.facts.with_orthogonal(name)
+            self.facts = self.facts.with_orthogonal(name, e.shape[0])
         self.operands.setdefault(name, tuple(operands))
         return Element(name, heads(len(e.shape)))
 
@@ -189,14 +194,14 @@ class Closed:
 
     def _named_inverse(self, name: str, matrix: Expr) -> str:
         """The tensor that is the inverse of this one."""
-        key = (INVERSE, matrix)
+        shape = self.system.shape(name)
+        key = (INVERSE, matrix, *shape)
         if key not in self._same:
-            shape = self.system.shape(name)
             made = free_name(f"{name}_inverse", self.system)
             self.system.add(equation(made, solution(INVERSE, [shape], [False]), [name], origin=made))
             self._same[key] = made
             self.operands[made] = (matrix,)
-            self.facts = self.facts.with_inverse(made, matrix, self.normal(_turned(matrix)) == matrix)
+            self.facts = self.facts.with_inverse(made, matrix, shape[0], self.normal(_turned(matrix)) == matrix)
         return self._same[key]
 
     def _read(self, name: str, transposed: bool) -> Expr:
@@ -208,15 +213,34 @@ def _turned(matrix: Expr) -> Expr:
     return matrix.xreplace({first: second, second: first})
 
 
-def jacobian_of(product: Expr, rank: int, seed: str, axes: int, facts: Facts) -> Expr:
-    """The tensor J of product[...] = Σ_r seed[r...] J[..., r...]: its axes r behind the product's own `rank`.
+def jacobian_of(closed: Closed, name: str, seed: str) -> Expr:
+    """The tensor J of T[...] = Σ_r seed[r...] J[..., r...], for a tensor T: its axes r behind T's own.
 
-    The product is linear in the seed, so that J is its value at the unit tensors.
+    T is linear in the seed, so that J is its value at the unit tensors.
     """
-    rows = heads(rank + axes)[rank:]
-    units = {
-        e: sp.Mul(*(Delta(i, row) for i, row in zip(e.index, rows, strict=True)))
-        for e in product.atoms(Element)
-        if e.name == seed
-    }
-    return normal(product.xreplace(units), facts)
+    own, shape = closed.system.shape(name), closed.system.shape(seed)
+    axes = heads(len(own) + len(shape))
+    extents = dict(zip(axes, (*own, *shape), strict=True))
+    units = _Units(seed, axes[len(own) :])
+    return decided(closed.normal(units(closed[name], extents)), extents)
+
+
+@dataclass(frozen=True)
+class _Units:
+    """Puts the unit tensor of the index `rows` in the place of a tensor."""
+
+    name: str
+    rows: Sequence[Symbol]
+
+    def __call__(self, expr: Expr, extents: dict[Symbol, Expr]) -> Expr:
+        """The expression, whose free indices and `rows` have these extents, with the unit tensor."""
+        if isinstance(expr, Element):
+            return self._unit(expr.index, extents) if expr.name == self.name else expr
+        if isinstance(expr, Reduction):
+            body = self(expr.body, extents | dict(expr.loops))
+            return Reduction(expr.kind, body, expr.loops, expr.condition)
+        return expr.func(*(self(part, extents) for part in expr.args)) if expr.has(Element) else expr
+
+    def _unit(self, index: Sequence[Expr], extents: dict[Symbol, Expr]) -> Expr:
+        equal = sp.And(*(sp.Eq(i, row, evaluate=False) for i, row in zip(index, self.rows, strict=True)))
+        return sp.Piecewise((1, with_ranges(equal, extents)), (0, True))

@@ -60,7 +60,9 @@ class Contractions:
 
     def _made(self, expr: Expr, axes: Axes) -> str:
         if isinstance(expr, Element) and expr.view is None and expr.index == tuple(i for i, _ in axes):
-            return self._source(expr.name)
+            name = self._source(expr.name)
+            if self.system.shape(name) == tuple(n for _, n in axes):
+                return name
         if isinstance(expr, Reduction):
             return self._reduction(expr, axes)
         return self._elementwise(expr, axes)
@@ -163,6 +165,8 @@ class Contractions:
         shared = [k for k in inverse.index if k in other.index and k not in kept]
         if len(shared) != 1 or len(other.index) > 2 or len(set(inverse.index)) < 2:
             return None
+        if tuple(sizes[s] for s in inverse.index) != e.shape:
+            return None
         (k,) = shared
         (i,) = (s for s in inverse.index if s != k)
         if i in other.index:
@@ -178,9 +182,9 @@ class Contractions:
 
     def _turned(self, part: _Part, index: tuple[Symbol, ...], sizes: Mapping[Symbol, Expr]) -> str:
         """A tensor that has its axes in the order of `index`."""
-        if part.index == index:
-            return part.name
         axes = tuple((s, sizes[s]) for s in index)
+        if part.index == index and self.system.shape(part.name) == tuple(n for _, n in axes):
+            return part.name
         return self._equation(At(0, part.index), axes, axes, [part.name])
 
     def _equation(self, body: Expr, loops: Axes, axes: Axes, operands: Sequence[str], kind: str = "sum") -> str:
@@ -206,11 +210,15 @@ def _content(body: Expr) -> tuple[Expr, Expr]:
         shared, rest = factor.primitive() if isinstance(factor, sp.Add) else (factor, sp.Integer(1))
         if isinstance(factor, sp.Add):
             number, factors = number * shared, [*factors, rest]
-        elif factor.is_number or not factor.has(Element, Delta, Reduction):
+        elif not any(s.is_nonnegative and not s.is_positive for s in factor.free_symbols) and not _reads(factor):
             number = number * factor
         else:
             factors.append(factor)
     return (number, sp.Mul(*factors, evaluate=True)) if factors else (sp.Integer(1), body)
+
+
+def _reads(expr: Expr) -> bool:
+    return bool(expr.has(Element, Delta, Reduction))
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ An expression is a SymPy scalar over elements of named tensors, Kronecker deltas
 and the rules, each an identity over the reals, are
 
     split      Σ (a + b) = Σ a + Σ b
-    contract   Σ_k δ_ik a_k = a_i
+    contract   Σ_k δ_ik a_k = a_i            where k reaches every i; see `ranges`
+    brackets   [c and d] = [c] [d],   [c]² = [c]
     merge      Σ_j a_j Σ_k b_jk = Σ_jk a_j b_jk
     hoist      Σ_j c a_j = c Σ_j a_j          a factor that no bound index ties to the others is moved out
     count      Σ_j 1 = n
     numbers    (2 a - 2 b) c = 2 (a - b) c
-    sign       u sign(u) = |u|,   |u| sign(u) = u
+    sign       u sign(u) = |u|,   |u| sign(u) = u,   sign(u)/|u| = 1/u
     exponents  exp(a + b) = exp(a) exp(b),   log(exp(a) b) = a + log(b)
     cancel     Σ_k A⁻¹_ik A_kj = δ_ij
     whole      Σ_j s_ij = 1                  for tensors that are known to be normalised
@@ -25,7 +26,6 @@ equal polynomials become equal expressions.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -34,6 +34,7 @@ import sympy as sp
 from sympy import Dummy, Expr, Integer, Symbol
 
 from symgrad.algebra.delta import Delta, deltas
+from symgrad.algebra.ranges import decided, inside
 from symgrad.formula.indexed import Element, Reduction
 
 Loops = Mapping[Symbol, Expr]
@@ -45,28 +46,30 @@ class Facts:
 
     Attributes:
         symmetric: the matrices that equal their transpose.
-        inverses: (inverse, what it is the inverse of, over head(0) and head(1)) pairs.
-        orthogonal: the matrices whose transpose is their inverse.
-        normalised: (tensor, axis) whose sum along the axis is 1 everywhere.
+        inverses: (inverse, what it is the inverse of, over head(0) and head(1), size) ...
+        orthogonal: (matrix, size) ... whose transpose is the inverse.
+        normalised: (tensor, axis, size) ... whose sum along the axis is 1 everywhere.
+
+    What is known of a whole axis says nothing of a sum over a part of it: hence the sizes.
     """
 
     symmetric: frozenset[str] = frozenset()
-    inverses: frozenset[tuple[str, Expr]] = frozenset()
-    orthogonal: frozenset[str] = frozenset()
-    normalised: frozenset[tuple[str, int]] = frozenset()
+    inverses: frozenset[tuple[str, Expr, Expr]] = frozenset()
+    orthogonal: frozenset[tuple[str, Expr]] = frozenset()
+    normalised: frozenset[tuple[str, int, Expr]] = frozenset()
 
-    def with_normalised(self, name: str, axis: int) -> Facts:
+    def with_normalised(self, name: str, axis: int, size: Expr) -> Facts:
         """The same and one more."""
-        return replace(self, normalised=self.normalised | {(name, axis)})
+        return replace(self, normalised=self.normalised | {(name, axis, size)})
 
-    def with_inverse(self, name: str, matrix: Expr, symmetric: bool) -> Facts:
+    def with_inverse(self, name: str, matrix: Expr, size: Expr, symmetric: bool) -> Facts:
         """The same and one more."""
         more = {name} if symmetric else set()
-        return replace(self, symmetric=self.symmetric | more, inverses=self.inverses | {(name, matrix)})
+        return replace(self, symmetric=self.symmetric | more, inverses=self.inverses | {(name, matrix, size)})
 
-    def with_orthogonal(self, name: str) -> Facts:
+    def with_orthogonal(self, name: str, size: Expr) -> Facts:
         """The same and one more."""
-        return replace(self, orthogonal=self.orthogonal | {name})
+        return replace(self, orthogonal=self.orthogonal | {(name, size)})
 
 
 NOTHING = Facts()
@@ -96,9 +99,14 @@ def expanded(expr: Expr, facts: Facts = NOTHING) -> Expr:
 
 
 def opened(reduction: Reduction) -> tuple[Expr, dict[Symbol, Expr]]:
-    """(body, loops) of a sum with bound indices that occur nowhere else."""
-    fresh = {i: Dummy("k", integer=True, nonnegative=True) for i, _ in reduction.loops}
+    """(body, loops) of a sum without a condition, with bound indices that occur nowhere else."""
+    fresh = _fresh(reduction)
     return reduction.body.xreplace(fresh), {fresh[i]: n for i, n in reduction.loops}
+
+
+def _fresh(reduction: Reduction) -> dict[Symbol, Symbol]:
+    """Bound index -> one that occurs nowhere else."""
+    return {i: Dummy("k", integer=True, nonnegative=True) for i, _ in reduction.loops}
 
 
 @dataclass(frozen=True)
@@ -106,16 +114,18 @@ class Pattern:
     """A product of elements over head(0), head(1) and bound indices, to be found among the factors of another."""
 
     factors: tuple[Element, ...]
-    bound: tuple[Symbol, ...]
+    bound: Loops
 
     @staticmethod
     def of(matrix: Expr) -> Pattern | None:
-        """The pattern of a matrix that is a product of matrices."""
+        """The pattern of a matrix that is a product of matrices, each index of which is a symbol."""
         body, loops = opened(matrix) if isinstance(matrix, Reduction) else (matrix, {})
         factors = sp.Mul.make_args(body)
-        if not all(isinstance(f, Element) for f in factors):
+        if not all(isinstance(f, Element) and f.view is None and all(i.is_Symbol for i in f.index) for f in factors):
             return None
-        return Pattern(tuple(sorted(factors, key=sp.default_sort_key)), tuple(loops))
+        if not set(heads(2)) <= body.free_symbols:
+            return None
+        return Pattern(tuple(sorted(factors, key=sp.default_sort_key)), loops)
 
     def matches(
         self, others: Sequence[Expr], known: dict[Symbol, Expr]
@@ -180,8 +190,10 @@ class _Normaliser:
             found = deltas(condition)
             if found is not None:
                 equal, rest = found
-                inside = value if rest == sp.true else sp.Piecewise((value, rest), (other, True))
-                return self(equal * (inside - other) + other) if other != 0 else self(equal * inside)
+                inner = value if rest == sp.true else sp.Piecewise((value, rest), (other, True))
+                return self(equal * (inner - other) + other) if other != 0 else self(equal * inner)
+            if other == 0 and not condition.has(Element) and _is_finite(value):
+                return self._product(value * bracketed(condition))
         return sp.Piecewise(*rows)
 
     def _inside(self, condition: Expr) -> dict[Expr, Expr]:
@@ -198,15 +210,18 @@ class _Normaliser:
         if expr.has(sp.sign):
             expr = _without_signs(expr)
         expr = _numbers_in_front(expr)
-        return _applied(expr) if expr.has(Delta) else expr
+        expr = _applied(expr) if expr.has(Delta) else expr
+        return _without_powers_of_brackets(expr) if expr.has(sp.Piecewise) else expr
 
     def _reduction(self, expr: Reduction) -> Expr:
-        body, loops = opened(expr)
-        body = self(body)
+        fresh = _fresh(expr)
+        body, condition = self(expr.body.xreplace(fresh)), expr.condition.xreplace(fresh)
+        loops = {fresh[i]: n for i, n in expr.loops}
         if expr.kind != "sum":
-            return renamed(expr.kind, body, loops, expr.condition, self.facts.symmetric)
-        if expr.condition != sp.true:
-            body = self(sp.Piecewise((body, expr.condition), (0, True)))
+            condition = condition.xreplace(self._inside(condition))
+            return renamed(expr.kind, body, loops, condition, self.facts.symmetric)
+        if condition != sp.true:
+            body = self(sp.Piecewise((body, condition), (0, True)))
         return self.total(body, loops)
 
     def total(self, body: Expr, loops: Loops) -> Expr:
@@ -217,6 +232,7 @@ class _Normaliser:
 
     def _term(self, factors: list[Expr], loops: dict[Symbol, Expr]) -> Expr:
         factors, loops = self._merged(*_contracted(factors, loops))
+        factors = [decided(f, loops) for f in factors]
         cancelled = self._cancelled(factors, loops)
         if cancelled is not None:
             return self._term(*cancelled)
@@ -236,8 +252,8 @@ class _Normaliser:
         """Σ_j s_ij = 1 for a tensor that is known to be so."""
         if len(group) != 1 or len(bound) != 1 or not isinstance(group[0], Element):
             return False
-        axes = [axis for axis, i in enumerate(group[0].index) if i in bound]
-        return len(axes) == 1 and (group[0].name, axes[0]) in self.facts.normalised
+        axes = [(axis, bound[i]) for axis, i in enumerate(group[0].index) if i in bound]
+        return len(axes) == 1 and (group[0].name, *axes[0]) in self.facts.normalised
 
     def _component(self, body: Expr, loops: Loops) -> Expr:
         body = self._product(body)
@@ -248,18 +264,20 @@ class _Normaliser:
 
     def _cancelled(self, factors: list[Expr], loops: Loops) -> tuple[list[Expr], dict[Symbol, Expr]] | None:
         """Σ_k A⁻¹_ik A_kj as δ_ij, for the first inverse that meets its matrix, and the loops that are left."""
-        for name, matrix in sorted(self.facts.inverses, key=lambda pair: pair[0]):
+        names = {f.name for f in factors if isinstance(f, Element)}
+        known = [fact for fact in self.facts.inverses if fact[0] in names]
+        for name, matrix, size in sorted(known, key=lambda fact: fact[0]):
             pattern = Pattern.of(matrix)
             for inverse in factors:
                 if pattern is not None and isinstance(inverse, Element) and inverse.name == name:
                     others = [f for f in factors if f is not inverse]
-                    found = self._met(inverse, pattern, others, loops)
+                    found = self._met(inverse, size, pattern, others, loops)
                     if found:
                         return found
         return self._orthogonal(factors, loops)
 
     def _met(
-        self, inverse: Element, pattern: Pattern, others: Sequence[Expr], loops: Loops
+        self, inverse: Element, size: Expr, pattern: Pattern, others: Sequence[Expr], loops: Loops
     ) -> tuple[list[Expr], dict[Symbol, Expr]] | None:
         """What is left where the factors of the matrix stand beside its inverse, sharing an index with it."""
         ways = [(1, 0), (0, 1)]  # A⁻¹ A, and A A⁻¹: end of the inverse, end of the matrix
@@ -269,20 +287,23 @@ class _Normaliser:
             k, outside = inverse.index[end], inverse.index[1 - end]
             for place, used in pattern.matches(others, {head(near): k}):
                 rest = [f for place_, f in enumerate(others) if place_ not in used]
-                gone, far = {k, *(place[i] for i in pattern.bound)}, place[head(1 - near)]
-                free = gone <= loops.keys() and not gone & {outside, far} and len(gone) == 1 + len(pattern.bound)
-                if free and not any(f.free_symbols & gone for f in rest):
+                gone = {k: size} | {place[i]: n for i, n in pattern.bound.items()}
+                far = place[head(1 - near)]
+                whole = gone.items() <= loops.items() and len(gone) == 1 + len(pattern.bound)
+                if whole and not gone.keys() & {outside, far} and not any(f.free_symbols & gone.keys() for f in rest):
                     return [*rest, Delta(outside, far)], {i: n for i, n in loops.items() if i not in gone}
         return None
 
     def _orthogonal(self, factors: list[Expr], loops: Loops) -> tuple[list[Expr], dict[Symbol, Expr]] | None:
         """Σ_k V_ik V_jk as δ_ij."""
-        known = [f for f in factors if isinstance(f, Element) and f.name in self.facts.orthogonal]
+        sizes = dict(self.facts.orthogonal)
+        known = [f for f in factors if isinstance(f, Element) and f.name in sizes]
         for left, right in combinations(known, 2):
             rest = [f for f in factors if f is not left and f is not right]
             for end in (0, 1) if left.name == right.name else ():
                 k = left.index[end]
-                if k == right.index[end] and k in loops and not any(f.has(k) for f in rest):
+                whole = k == right.index[end] and loops.get(k) == sizes[left.name]
+                if whole and left.index[1 - end] != k != right.index[1 - end] and not any(f.has(k) for f in rest):
                     delta = Delta(left.index[1 - end], right.index[1 - end])
                     return [*rest, delta], {i: n for i, n in loops.items() if i != k}
         return None
@@ -318,6 +339,39 @@ def multiplied_out(expr: Expr) -> Expr:
     )
 
 
+def bracketed(condition: Expr) -> Expr:
+    """[c and d] as [c] [d]: 1 where the condition holds, else 0."""
+    parts = condition.args if isinstance(condition, sp.And) else (condition,)
+    return sp.Mul(*(sp.Piecewise((1, part), (0, True)) for part in parts))
+
+
+def _is_bracket(expr: Expr) -> bool:
+    return isinstance(expr, sp.Piecewise) and [value for value, _ in expr.args] == [1, 0]
+
+
+def _without_powers_of_brackets(term: Expr) -> Expr:
+    """[c]² = [c], and what is 0 unless c holds needs no [c] beside it."""
+    factors = [f.as_base_exp() for f in sp.Mul.make_args(term)]
+    choices = [base for base, _ in factors if isinstance(base, sp.Piecewise) and base.args[-1] == (0, True)]
+    known = {c for p in choices if len(p.args) == 2 and not _is_bracket(p) for c in sp.And.make_args(p.args[0][1])}
+    kept = []
+    for base, power in factors:
+        bracket = _is_bracket(base) and power.is_positive
+        kept.append(sp.Integer(1) if bracket and base.args[0][1] in known else base if bracket else base**power)
+    return sp.Mul(*kept)
+
+
+def _is_finite(expr: Expr) -> bool:
+    """Whether it is finite whatever finite numbers it reads, so that it may stand beside a zero."""
+    if isinstance(expr, sp.Pow):
+        return bool(expr.exp.is_Integer and expr.exp.is_positive) and _is_finite(expr.base)
+    if isinstance(expr, Reduction):
+        return _is_finite(expr.body)
+    if isinstance(expr, sp.Add | sp.Mul | sp.Abs | sp.sign):
+        return all(map(_is_finite, expr.args))
+    return isinstance(expr, Element | Delta | sp.Rational | Symbol) or _is_bracket(expr)
+
+
 def _logarithm(expr: Expr) -> Expr:
     """log(exp(u)*r) = u + log(r), and log(1/r) = -log(r)."""
     parts = _factors(expr.args[0])
@@ -343,15 +397,20 @@ def _numbers_in_front(term: Expr) -> Expr:
 
 
 def _without_signs(term: Expr) -> Expr:
-    """u sign(u) = |u|, and |u| sign(u) = u."""
+    """u sign(u) = |u|, |u| sign(u) = u, sign(u)/u = 1/|u|, sign(u)/|u| = 1/u.
+
+    Whole powers only: √|u| sign(u) is 0 where u is, and u/√|u| is nothing there.
+    """
     for factor in sp.Mul.make_args(term):
         if isinstance(factor, sp.sign):
             (u,) = factor.args
-            powers = defaultdict(lambda: Integer(0), term.as_powers_dict())
-            if powers[u].is_positive:
-                return _without_signs(term / factor / u * sp.Abs(u))
-            if powers[sp.Abs(u)].is_positive:
-                return _without_signs(term / factor / sp.Abs(u) * u)
+            powers = term.as_powers_dict()
+            for old, new in ((u, sp.Abs(u)), (sp.Abs(u), u)):
+                power = powers.get(old, Integer(0))
+                if (power - 1).is_nonnegative:
+                    return _without_signs(term / factor / old * new)
+                if (power + 1).is_nonpositive:
+                    return _without_signs(term / factor * old / new)
     return term
 
 
@@ -369,21 +428,36 @@ def _applied(term: Expr) -> Expr:
 
 def _contracted(factors: list[Expr], loops: dict[Symbol, Expr]) -> tuple[list[Expr], dict[Symbol, Expr]]:
     """Every bound index that a delta ties to something else replaced by it."""
+    loops = dict(loops)
     while True:
         found = next(_bindings(factors, loops), None)
         if found is None:
             return factors, loops
         delta, bound, value = found
-        factors = [f.xreplace({bound: value}) for f in factors if f is not delta]
-        loops = {i: n for i, n in loops.items() if i != bound}
+        size = loops.pop(bound)
+        ranges = () if value.is_Symbol or value.is_Integer else _factors(bracketed(inside(value, loops, size)))
+        factors = [*(f.xreplace({bound: value}) for f in factors if f is not delta), *ranges]
 
 
 def _bindings(factors: Sequence[Expr], loops: Loops) -> Iterator[tuple[Expr, Symbol, Expr]]:
     for factor in factors:
         if isinstance(factor, Delta):
-            for bound, value in (factor.args, factor.args[::-1]):
-                if bound in loops and (value.is_Symbol or value.is_Integer):
+            for bound in sorted(factor.free_symbols & loops.keys(), key=str):
+                value = _solved(factor, bound)
+                if value is not None:
                     yield factor, bound, value
+
+
+def _solved(delta: Expr, bound: Symbol) -> Expr | None:
+    """What a delta says that an index is: another one, moved by a number of places, or a number."""
+    difference = sp.expand(delta.args[0] - delta.args[1])
+    slope = difference.coeff(bound)
+    if slope not in (1, -1):
+        return None
+    value = sp.expand(bound - slope * difference)
+    indices = [s for s in value.free_symbols if not s.is_positive]
+    moved = len(indices) <= 1 and all(value.coeff(i) == 1 for i in indices)
+    return value if moved and bound not in indices and not value.has(Element) else None
 
 
 def components(factors: Sequence[Expr], loops: Loops) -> list[tuple[list[Expr], dict[Symbol, Expr]]]:

@@ -59,7 +59,7 @@ def _shortened(system: System, forward: System, name: str, ends: Collection[str]
         return system
     build = Contractions(system.copy())
     made = build.add(short, system.shape(name))
-    return _renamed(build.system, made, name)
+    return system if made in system else _renamed(build.system, made, name)  # it may be a tensor that is there already
 
 
 def _known_sums(expr: Expr, closed: Closed, forward: System) -> Expr:

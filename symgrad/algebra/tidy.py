@@ -155,11 +155,13 @@ def softmax_recognised(expr: Expr, facts: Facts, name: str, shapes: Shapes) -> t
 
 
 def _sums_exponentials(expr: Expr) -> bool:
-    """Whether this is Σ exp(u) over one index."""
+    """Whether this is Σ exp(u) over one index, whole tensors being read."""
     if not isinstance(expr, Reduction) or expr.kind != "sum" or len(expr.loops) != 1:
         return False
     factors = sp.Mul.make_args(expr.body)
-    return all(isinstance(f, sp.exp) for f in factors) and bool(expr.body.atoms(Element))
+    read = expr.body.atoms(Element)
+    plain = all(e.view is None and all(i.is_Symbol for i in e.index) for e in read)
+    return all(isinstance(f, sp.exp) for f in factors) and bool(read) and plain
 
 
 def _with_softmax(expr: Expr, total: Reduction, facts: Facts, name: str, shapes: Shapes) -> tuple[Expr, Given]:
@@ -186,11 +188,13 @@ def _with_softmax(expr: Expr, total: Reduction, facts: Facts, name: str, shapes:
     change = {e: written(e) for e in expr.atoms(sp.exp)} if len(wanted) == 1 else {}
     replaced = expr.xreplace(change) if change else expr.replace(lambda e: isinstance(e, sp.Mul), written)
     axis = next(k for k, i in enumerate(index) if i in loops)
-    _, replaced = tidied(replaced, facts.with_normalised(name, axis))
-    names = {i: head(k) for k, i in enumerate(index)}
-    extents = {i: n for e in body.atoms(Element) for i, n in zip(e.index, shapes(e.name), strict=True)}
+    extents = {i: n for e in _elements(body) for i, n in zip(e.index, shapes(e.name), strict=True)} | loops
     shape = tuple(extents[i] for i in index)
-    return replaced, Given((body / total).xreplace(names), shape, _shifted(body, loops).xreplace(names), axis)
+    _, replaced = tidied(replaced, facts.with_normalised(name, axis, shape[axis]))
+    outside = {i: head(k) for k, i in enumerate(index) if i not in loops}  # first: they may be bound further out
+    own = {i: head(k) for k, i in enumerate(index) if i in loops}
+    body, total = body.xreplace(outside), total.xreplace(outside)
+    return replaced, Given((body / total).xreplace(own), shape, _shifted(body, loops).xreplace(own), axis)
 
 
 def _place(exponential: Expr, body: Expr, index: Sequence[Symbol]) -> dict[Symbol, Expr] | None:

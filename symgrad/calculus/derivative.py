@@ -69,9 +69,8 @@ def jacobian(expression: str, wrt: str | None = None, declare: Declarations = No
     seed = free_name("seed", forward)
     system = derive_system(forward, of=problem.output, wrt=[name], seed=seed, zeros=True)
     closed = Closed(system, symmetric=symmetric_variables(problem), whole=seed)
-    product = closed[system.gradients[name]]
     shape, rows = forward.shape(name), forward.shape(problem.output)
-    turned = jacobian_of(product, len(shape), seed, len(rows), closed.facts)
+    turned = jacobian_of(closed, system.gradients[name], seed)
     return Derivative(problem, (name,), "jacobian", closed, _axes_first(turned, len(shape), len(rows)), (*rows, *shape))
 
 

@@ -10,6 +10,7 @@ from sympy import Expr
 from symgrad.algebra.closed import INVERSE, Closed
 from symgrad.algebra.delta import Delta
 from symgrad.algebra.normal import heads
+from symgrad.algebra.ranges import reads_whole, with_parts_marked
 from symgrad.algebra.tidy import Shape, finished
 from symgrad.calculus.vectorised import vectorised
 from symgrad.calculus.words import matrix_notation
@@ -39,18 +40,19 @@ class Display:
 
     Attributes:
         symbols: tensors that were given a name on the way -> their symbol.
+        shape_of: the shape of a tensor that expressions name.
         indexed: operands of matrix functions that were written with a symbol, for want of matrix notation.
     """
 
-    def __init__(self, closed: Closed, symbols: Mapping[str, Atom]) -> None:
-        self.closed, self.symbols = closed, dict(symbols)
+    def __init__(self, closed: Closed, symbols: Mapping[str, Atom], shape_of: Callable[[str], Shape]) -> None:
+        self.closed, self.symbols, self.shape_of = closed, dict(symbols), shape_of
         self.indexed: dict[str, Expr] = {}
 
     def line(self, left: Atom, expr: Expr, shape: Sequence[Expr]) -> Line:
         """left = expr."""
         shown = finished(expr)
         try:
-            return Line(left, self.node(shown, len(shape)), tuple(shape))
+            return Line(left, self.node(shown, shape), tuple(shape))
         except NoMatrixForm:
             return self._indexed(left, shown, shape)
 
@@ -64,10 +66,12 @@ class Display:
         except NoMatrixForm:
             return self._indexed(plain, shown, shape)
 
-    def node(self, expr: Expr, rank: int) -> Node:
+    def node(self, expr: Expr, shape: Sequence[Expr]) -> Node:
         """The expression in matrix notation. Raises NoMatrixForm."""
+        if not reads_whole(expr, dict(zip(heads(len(shape)), shape, strict=True)), self.shape_of):
+            raise NoMatrixForm
         names = {e.name: self.name(e.name) for e in expr.atoms(Element)}
-        return matrix_notation(expr, heads(rank), names, self.closed.facts.symmetric)
+        return matrix_notation(expr, heads(len(shape)), names, self.closed.facts.symmetric)
 
     def unresolved(self, expr: Expr) -> list[Line]:
         """The lines of tensors that the expression reads through a reshape, or that have no matrix notation."""
@@ -94,7 +98,7 @@ class Display:
     def _argument(self, name: str, operand: Expr) -> Node:
         """The operand in matrix notation, or a symbol that has a line of its own."""
         try:
-            return self.node(finished(operand), len(self.closed.system.shape(name)))
+            return self.node(finished(operand), self.closed.system.shape(name))
         except NoMatrixForm:
             self.indexed[name] = operand
             return symbol(name)
@@ -107,7 +111,8 @@ class Display:
         reserved = {atom.text for atom in atoms.values()} | dimensions
         setting = Setting(Letters(reserved), False, lambda number: left, len(names))
         order = {name: place for place, name in enumerate(names)}
-        body = expr.replace(Delta, lambda a, b: sp.Piecewise((1, sp.Eq(a, b, evaluate=False)), (0, True)))
+        ranged = with_parts_marked(expr, self.shape_of)
+        body = ranged.replace(Delta, lambda a, b: sp.Piecewise((1, sp.Eq(a, b, evaluate=False)), (0, True)))
         return Line(*index_line(left, heads(len(shape)), shape, body, atoms, order, setting), tuple(shape))
 
 

@@ -69,7 +69,7 @@ class HessianFormula:
         shape = second.shape(column)
         for row in self.names:
             own = second.shape(row)
-            raw = jacobian_of(closed[second.gradients[row]], len(own), seed, len(shape), closed.facts)
+            raw = jacobian_of(closed, second.gradients[row], seed)
             short = Shortened(closed, raw, (*own, *shape))
             structure = pieces(short.expr, tuple(own), tuple(shape))
             yield Block(row, column, short, structure, (tuple(own), tuple(shape)))

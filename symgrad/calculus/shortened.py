@@ -41,11 +41,12 @@ class Shortened:
         expr = self._tidied(self._recorded("values written in", raw), facts)
         while True:
             name = free_name("s" if "s" not in system else "p", {*system.leaves, *system.equations, *self.given})
-            found = softmax_recognised(expr, facts, name, self._shape_of)
+            found = softmax_recognised(expr, facts, name, self.shape_of)
             if found is None:
                 return expr
             replaced, self.given[name] = found
-            facts = facts.with_normalised(name, self.given[name].axis)
+            given = self.given[name]
+            facts = facts.with_normalised(name, given.axis, given.shape[given.axis])
             expr = self._tidied(self._recorded(f"softmax recognised: {name}", replaced), facts)
 
     def _tidied(self, expr: Expr, facts: Facts) -> Expr:
@@ -56,13 +57,14 @@ class Shortened:
         self.history.append((rule, expr, dict(self.given)))
         return expr
 
-    def _shape_of(self, name: str) -> Shape:
+    def shape_of(self, name: str) -> Shape:
+        """The shape of a tensor that the expression names."""
         return self.given[name].shape if name in self.given else tuple(self.closed.system.shape(name))
 
     @cached_property
     def display(self) -> Display:
         """Writes expressions in these symbols."""
-        return Display(self.closed, {name: symbol(name) for name in self.given})
+        return Display(self.closed, {name: symbol(name) for name in self.given}, self.shape_of)
 
     def lines(self, left: Atom) -> list[Line]:
         """left = the expression, then what the names stand for."""

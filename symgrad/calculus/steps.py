@@ -174,7 +174,7 @@ class _Solution:
 
     def _line(self, left: Atom, name: str, expr: Expr) -> Line:
         symbols = {n: atom for n, atom in self.symbols.items() if n != name}
-        return Display(self.closed, symbols).line(left, expr, self.system.shape(name))
+        return Display(self.closed, symbols, self.closed.system.shape).line(left, expr, self.system.shape(name))
 
     def _own(self, name: str) -> Expr:
         """What a tensor is of others, its own symbol not being one of them."""
@@ -213,7 +213,7 @@ class _Solution:
         """The values written in, then each simplification that changed something."""
         wanted = self.system.gradients[self.name]
         for offset, (rule, expr, given) in enumerate(self.short.history, 1):
-            display = Display(self.short.closed, {n: symbol(n) for n in given})
+            display = Display(self.short.closed, {n: symbol(n) for n in given}, self.short.shape_of)
             line = display.line(self._gradient_symbol(), expr, self.short.shape)
             if offset == 1 and line.text == last:
                 continue

@@ -158,7 +158,10 @@ class _Writing:
     def with_sizes(self, system: System) -> System:
         """The system with variables that tell the sizes that its own do not."""
         told = {n for name in system.leaves for n in system.shape(name)}
-        sizes = {s for e in system.equations.values() for n in e.shape for s in n.free_symbols} - told
+        equations = system.equations.values()
+        sizes = {s for e in equations for n in e.shape for s in n.free_symbols}
+        sizes |= {s for e in equations for s in e.definition.body.free_symbols - e.definition.extents.keys()}
+        sizes -= told
         owners = dict.fromkeys(self._owner(size) for size in sorted(sizes, key=str))
         return replace(system, leaves=system.leaves | {n: self.system.leaves[n] for n in owners})
 

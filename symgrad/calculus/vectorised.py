@@ -15,8 +15,8 @@ from sympy import Expr
 
 from symgrad.algebra.delta import Delta
 from symgrad.algebra.normal import head
+from symgrad.calculus.arrays import IDENTITY, ONES, diagonal
 from symgrad.calculus.structure import Piece, Shape, Tensor, pieces
-from symgrad.calculus.words import IDENTITY, ONES, diagonal
 from symgrad.formula.notation import (
     ONE,
     Atom,
@@ -36,7 +36,7 @@ from symgrad.formula.scalar import NoMatrixForm
 
 SWAP = Atom("K", "K")
 
-Writer = Callable[[Expr, int], Node]
+Writer = Callable[[Expr, Shape], Node]
 
 
 def vectorised(expr: Expr, rows: Shape, columns: Shape, write: Writer) -> Node:
@@ -44,7 +44,7 @@ def vectorised(expr: Expr, rows: Shape, columns: Shape, write: Writer) -> Node:
 
     Args:
         expr: its elements, over the row indices and then the column indices.
-        write: an expression over head(0), ... with that many axes, in matrix notation.
+        write: an expression over head(0), ..., of a shape, in matrix notation.
 
     Raises NoMatrixForm.
     """
@@ -72,7 +72,7 @@ def _node(piece: Piece, write: Writer, swap: bool) -> Node:
         (tensor,) = tensors
         assert tensor is not None  # only Kronecker products have identities
         expr, shape = tensor
-        return product([write(expr, 0), IDENTITY]) if shape == () else diagonal(_vec(write(expr, 2)))
+        return product([write(expr, ()), IDENTITY]) if shape == () else diagonal(_vec(write(expr, shape)))
     if piece.kind == "Dense" and tensors[0] and tensors[0][0] == Delta(head(0), head(3)) * Delta(head(1), head(2)):
         return SWAP
     if piece.kind == "LowRank":
@@ -81,8 +81,11 @@ def _node(piece: Piece, write: Writer, swap: bool) -> Node:
         raise NoMatrixForm
     (first, left), (second, right) = (_factor(tensor, write) for tensor in tensors)
     factors = tuple(part for part in (right, left) if part != ONE)
-    joined: Node = Kronecker(factors) if len(factors) > 1 else factors[0]
-    return scaled(first * second, Product((joined, SWAP)) if piece.kind == "Swapped" and swap else joined)
+    same = len(factors) == 1 or set(factors) == {IDENTITY}
+    joined: Node = factors[0] if same else Kronecker(factors)
+    if piece.kind == "Swapped" and swap:
+        joined = SWAP if joined == IDENTITY else Product((joined, SWAP))
+    return scaled(first * second, joined)
 
 
 def _factor(tensor: Tensor | None, write: Writer) -> tuple[Expr, Node]:
@@ -94,11 +97,11 @@ def _factor(tensor: Tensor | None, write: Writer) -> tuple[Expr, Node]:
         expr, shape = expr * Delta(head(0), head(1)), shape * 2
     height, width = shape
     if height == 1 == width:
-        return split(write(expr, 0))[0], ONE
+        return split(write(expr, ()))[0], ONE
     if height == 1:
-        number, node = split(write(expr.xreplace({head(1): head(0)}), 1))
+        number, node = split(write(expr.xreplace({head(1): head(0)}), (width,)))
         return number, transposed(node)
-    number, node = split(write(expr, 1 if width == 1 else 2))
+    number, node = split(write(expr, (height,) if width == 1 else shape))
     if isinstance(node, Sum) and len(node.terms) == 1:
         raise NoMatrixForm
     return number, node
@@ -109,8 +112,8 @@ def _outer(tensors: Sequence[Tensor | None], write: Writer) -> Node:
     assert left is not None and weight is not None and right is not None  # only Kronecker products have identities
     if weight[1] != () or left[1][-1] != 1:
         raise NoMatrixForm
-    sides = [_vec(write(expr, 2 if shape[1] != 1 else 1)) for expr, shape in (left, right)]
-    return product([write(weight[0], 0), sides[0], transposed(sides[1])])
+    sides = [_vec(write(expr, shape if shape[1] != 1 else shape[:1])) for expr, shape in (left, right)]
+    return product([write(weight[0], ()), sides[0], transposed(sides[1])])
 
 
 def _vec(node: Node) -> Node:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import sympy as sp
-from sympy import Dummy, Expr
+from sympy import Dummy, Expr, Symbol
 
 from symgrad.conventions import apply_conventions
 from symgrad.errors import DeriveError
@@ -17,11 +17,13 @@ from symgrad.index.functions import stable
 def scalar_derivative(body: Expr, access: At) -> Expr:
     """d body / d access, with the conventions at kinks applied.
 
-    Raises DeriveError where SymPy knows no derivative.
+    Raises DeriveError where SymPy knows no derivative, or one that is nowhere finite, as of 0**x.
     """
     symbols = {at: Dummy(f"x{k}", real=True) for k, at in enumerate(sorted(outermost(body), key=sp.default_sort_key))}
     inverse = {symbol: at for at, symbol in symbols.items()}
     derivative = apply_conventions(body.xreplace(symbols).diff(symbols[access]))
-    if derivative.has(sp.Derivative, sp.Subs):
-        raise DeriveError(f"SymPy knows no derivative of {body}")
+    if derivative.has(sp.Derivative, sp.Subs, sp.zoo, sp.nan):
+        known = "no derivative" if derivative.has(sp.Derivative, sp.Subs) else "no finite derivative"
+        shown = body.xreplace({at: Symbol(symbol.name) for at, symbol in symbols.items()})
+        raise DeriveError(f"there is {known} of {shown}")
     return stable(derivative).xreplace(inverse)

@@ -54,7 +54,7 @@ class FunctionProgram:
     def _module(self) -> ModuleType:
         return self.load()
 
-    def __call__(self, **arrays: Any) -> Any:
+    def __call__(self, /, **arrays: Any) -> Any:
         """The function's value: an array, or a float where it has no axes; a tuple of them for several results.
 
         Raises:

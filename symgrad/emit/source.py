@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import sympy as sp
 from sympy import Expr, Symbol
 
+from symgrad.errors import EmitError
 from symgrad.index.functions import erfc, expm1, log1p, sigmoid, softplus
 from symgrad.index.text import PRECEDENCE, TextPrinter
 from symgrad.lower.ir import Cut, View
@@ -92,14 +94,16 @@ class NumberPrinter(TextPrinter):
 
 
 def number_source(value: Expr) -> str:
-    """A number so that Python reads the nearest double."""
+    """A number so that Python reads the nearest double. Raises EmitError where there is none."""
     if value in (sp.oo, -sp.oo):
         return "np.inf" if value > 0 else "-np.inf"
-    if value.is_Integer:
-        return str(int(value))
-    if value.is_Rational:
-        return repr(int(value.p) / int(value.q))
-    return repr(float(value.evalf(20)))
+    try:
+        nearest = int(value.p) / int(value.q) if value.is_Rational else float(value.evalf(20))
+    except (OverflowError, TypeError):  # too large, or not real
+        nearest = math.nan
+    if not math.isfinite(nearest):
+        raise EmitError(f"{str(value)[:60]} is no finite number in double precision", hint="rescale the expression")
+    return str(int(value)) if value.is_Integer else repr(nearest)
 
 
 _scalar = NumberPrinter()

@@ -55,6 +55,8 @@ def read_declaration(text: str) -> Declaration:
 
 def read_declarations(given: Mapping[str, str | Declaration]) -> dict[str, Declaration]:
     """The declarations of several variables, by name. Raises FormulaError."""
+    if not isinstance(given, Mapping):
+        raise FormulaError(f"declarations are a dict, not {type(given).__name__}", hint='declare={"x": "vector(n)"}')
     return {name: d if isinstance(d, Declaration) else declared(name, d) for name, d in given.items()}
 
 
@@ -62,7 +64,9 @@ def declared(name: str, text: str) -> Declaration:
     """The declaration of `name` as "vector(n)". Raises FormulaError."""
     fault = name_fault(name)
     if fault:
-        raise FormulaError(f"{name[:100]!r}: {fault}", hint="such as x, W or lam")
+        raise FormulaError(f"{str(name)[:100]!r}: {fault}", hint="such as x, W or lam")
+    if not isinstance(text, str):
+        raise FormulaError(f"{name}: a declaration is text, not {type(text).__name__}", hint=_EXAMPLES)
     match = _KIND.fullmatch(text)
     if match is None:
         _refuse(name, text, 0, "a declaration is a kind with its sizes")

@@ -55,7 +55,8 @@ def read_source(text: str) -> Source:
 def caret(text: str, column: int) -> list[str]:
     """The text around a column, and a line that points at it."""
     start = max(0, column - 80)
-    return [text[start : start + 160], " " * (min(column, len(text)) - start) + "^"]
+    shown = "".join(c if c.isprintable() else "?" for c in text[start : start + 160])  # or terminals obey the text
+    return [shown, " " * (min(column, len(text)) - start) + "^"]
 
 
 def _refuse_strange_characters(line: str) -> None:

@@ -49,7 +49,7 @@ def substitute(system: System, e: Equation, bodies: Mapping[str, Equation]) -> E
     a choice inside a condition. A solution reads whole tensors: only copies and transposes are written into it.
     """
     if e.solution is not None:
-        return _read_through(e, e.solution, bodies)
+        return _read_through(system, e, e.solution, bodies)
     operands = Operands(e.operands)
     extents = e.definition.extents
     start = _conditions(e, bodies, operands)
@@ -71,14 +71,14 @@ def substitute(system: System, e: Equation, bodies: Mapping[str, Equation]) -> E
     return e if body == e.definition.body else rebuilt(e, body, operands)
 
 
-def _read_through(e: Equation, solution: Solution, bodies: Mapping[str, Equation]) -> Equation:
+def _read_through(system: System, e: Equation, solution: Solution, bodies: Mapping[str, Equation]) -> Equation:
     """e reading what the copies among its operands are copies of."""
     operands = Operands(())
     reads = []
     for read in solution.reads:
         name, transposed = e.operands[read.operand], read.transposed
         source = bodies.get(name)
-        order = None if source is None else _whole_copy(source)
+        order = None if source is None else _whole_copy(system, source)
         if source is not None and order is not None:
             name, transposed = source.operands[0], transposed != (order == (1, 0))
         reads.append(Read(operands.number(name), transposed))
@@ -88,14 +88,16 @@ def _read_through(e: Equation, solution: Solution, bodies: Mapping[str, Equation
     return equation(e.name, made, operands.names, dtype=e.dtype, origin=e.origin, adjoint_of=e.adjoint_of)
 
 
-def _whole_copy(source: Equation) -> tuple[int, ...] | None:
+def _whole_copy(system: System, source: Equation) -> tuple[int, ...] | None:
     """The axes of the tensor that `source` copies whole, as they stand in the copy; None if it is no such copy."""
     d, body = source.definition, source.definition.body
     if not d.elementwise or not isinstance(body, At) or body.view is not None:
         return None
     if not all(index in d.write for index in body.index) or len(body.index) != len(d.write):
         return None
-    return tuple(d.write.index(index) for index in body.index)
+    order = tuple(d.write.index(index) for index in body.index)
+    whole = tuple(d.shape[axis] for axis in order) == tuple(system.shape(source.operands[body.operand]))
+    return order if whole else None
 
 
 def _replaceable(at: At, source: Equation, extents: Mapping[sp.Symbol, Expr]) -> bool:
