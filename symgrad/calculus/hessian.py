@@ -36,13 +36,18 @@ def hessian(expression: str, wrt: str | Sequence[str] | None = None, declare: De
 
 
 def _variables(problem: Problem, wrt: str | Sequence[str] | None) -> tuple[str, ...]:
-    names = [wrt] if isinstance(wrt, str) else list(wrt or problem.variables)
-    if wrt is None and len(names) > 1:
-        raise DeriveError("name the variable to differentiate by", hint=f"wrt= one of {', '.join(names)}, or several")
+    known = list(problem.variables)
+    if not known:
+        raise DeriveError("the expression has no variables", hint='name one in it: "norm2(x)"')
+    if wrt is not None and not isinstance(wrt, str | list | tuple):
+        raise DeriveError(f"wrt is a name or a list of names, not {type(wrt).__name__}", hint=f"wrt={known[0]!r}")
+    names = [wrt] if isinstance(wrt, str) else known if wrt is None else list(wrt)
+    if not names or (wrt is None and len(names) > 1):
+        raise DeriveError("name the variable to differentiate by", hint=f"wrt= one of {', '.join(known)}, or several")
     for name in names:
-        if name not in problem.variables:
-            known = nearest(str(name), problem.variables) or f"wrt= one of {', '.join(problem.variables)}"
-            raise DeriveError(f"there is no variable {name!r}", hint=known)
+        if name not in known:
+            hint = nearest(str(name), known) or f"wrt= one of {', '.join(known)}"
+            raise DeriveError(f"there is no variable {name!r}", hint=hint)
     return tuple(dict.fromkeys(names))
 
 

@@ -30,6 +30,7 @@ from symgrad.grade.rewriting import Positive, Zero
 from symgrad.index.definition import Loop
 
 PRIME = 2**61 - 1
+SIZE = "size "  # in front of the name of a dimension that is a number here, whatever the axes measure
 ROOTS = 12  # exp(u/k) is known for the k that divide this
 
 Axes = tuple[Loop, ...]
@@ -100,6 +101,8 @@ class Arithmetic:
 
     def _symbol(self, expr: Expr, axes: Axes) -> Array | int:
         names = [i for i, _ in axes]
+        if expr.name.startswith(SIZE):
+            return self._draw(expr.name)
         if expr not in names:
             return self.dims.size(expr)
         axis = len(names) - 1 - names[::-1].index(expr)  # the innermost of that name

@@ -18,7 +18,7 @@ from symgrad.grade.problem import Candidate, Problem
 from symgrad.grade.prove import proof
 from symgrad.grade.result import AGREES, DIFFERENT, EQUAL, Finding, Grade
 
-POINTS = 2
+POINTS = 3
 # in double precision, only what is clearly different is sorted out; the rest is decided in 50 digits
 _SORTED_OUT = {FAST: 1e-5, PRECISE: TOLERANCE[PRECISE]}
 
@@ -26,7 +26,7 @@ _SORTED_OUT = {FAST: 1e-5, PRECISE: TOLERANCE[PRECISE]}
 def formula_grades(graph: nx.MultiDiGraph[Any], answers: Mapping[str, str]) -> dict[str, Grade]:
     """tensor -> Grade of its answer, from the loss backwards.
 
-    Raises FormulaError, or ShapeError where no small change makes the shapes fit.
+    Raises FormulaError.
     """
     cases = Cases(graph, list(answers), POINTS)
     return {tensor: _grade(cases, tensor, answers[tensor]) for tensor in cases.from_the_loss()}
@@ -52,7 +52,8 @@ def _misshapen(cases: Cases, tensor: str, text: str, error: ShapeError) -> Grade
         if found:
             first = replace(found[0], text=f"{error.summary}: {found[0].text}")
             return Grade(tensor, DIFFERENT, None, cases.formulas[tensor], (first, *found[1:]))
-    raise error
+    unknown = Finding("unknown", f"the shapes do not fit: {error.summary}", tensor)
+    return Grade(tensor, DIFFERENT, None, cases.formulas[tensor], (unknown,))
 
 
 def _right(cases: Cases, problem: Problem, tensor: str, answer: Candidate) -> Grade | None:

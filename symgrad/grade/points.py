@@ -63,10 +63,10 @@ def _point(system: System, name: str, seed: int) -> Point:
 
 
 def _sizes(system: System, names: set[str], step: int) -> dict[str, int]:
-    """Sizes that fit the network; other ones for another step, where those fit too."""
+    """Sizes that fit the network; other ones for another step, the third well apart, where those fit too."""
     first = choose_sizes(system, names, Dims(), {})
     plain = {str(symbol): size for symbol, size in sorted(first.sizes.items(), key=str)}
-    larger = {symbol: size + step * (k + 1) for k, (symbol, size) in enumerate(plain.items())}
+    larger = {symbol: size + step**3 * (k + 1) for k, (symbol, size) in enumerate(plain.items())}
     try:
         choose_sizes(system, names, Dims(), larger)
     except VerifyError:
