@@ -45,11 +45,21 @@ def infer_shapes(source: Source, terms: Sequence[Term], given: Given) -> list[Sh
         solution = _Solution(terms, given, ranks)
         fault = solution.fault()
         if fault is None:
+            _check_names(source, search, ranks)
             return solution.named()
         first = first or _Fault(solution, *fault, cost)
     if first is None and search.work >= MAX_WORK:
         source.refuse(0, "there are too many ways to read the shapes", "declare some: x: vector(n)", ShapeError)
     raise _error(source, first or _furthest(terms, given, search), given)
+
+
+def _check_names(source: Source, search: RankSearch, ranks: Sequence[int]) -> None:
+    """Refuse to read a name that begins with a capital as anything but a matrix, unless it is declared."""
+    name = search.unlike(ranks)
+    if name is not None:
+        kind = ("a scalar", "a vector")[search.rank_of(name, ranks)]
+        hint = f"write @ for a product of matrices and normfro for the norm of one, or declare {name}: {kind.split()[1]}"
+        source.refuse(source.text.index(name), f"{name} would have to be {kind}", hint, ShapeError)
 
 
 def _known_shapes(source: Source, terms: Sequence[Term], given: Given) -> list[Shape]:

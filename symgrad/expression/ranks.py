@@ -24,6 +24,7 @@ OTHER_KIND = 30
 # cost of a variable as scalar, vector, matrix
 _GREEK, _UPPER, _LOWER = (0, OTHER_KIND, OTHER_KIND + 1), (12, OTHER_KIND, 0), (10, 0, OTHER_KIND)
 _BROADCAST = 25  # operands of different ranks, both with axes
+_BIAS = 8  # the same in a sum: X @ W + b
 _REDUCED_SCALAR = 50  # sum(c) of a scalar c
 # a sum of everything, added to a tensor or divided by one: norm2(x) + c*y is odd unless y is a scalar
 _ODD_TOTAL = 15
@@ -84,6 +85,19 @@ class RankSearch:
             cost += found[1]
         self._push(cost, tuple(following))
 
+    def unlike(self, ranks: Sequence[int]) -> str | None:
+        """The first variable with a matrix's name that the ranks make something else, though nobody declared it."""
+        for term, rank in zip(self.terms, ranks, strict=True):
+            if isinstance(term.form, Named) and term.form.name not in self.known and rank != 2:
+                if term.form.name[0].isupper() and self._options(term.form.name)[2][1] == 0:
+                    return term.form.name
+        return None
+
+    def rank_of(self, name: str, ranks: Sequence[int]) -> int:
+        """The rank of a variable in a reading."""
+        pairs = zip(self.terms, ranks, strict=True)
+        return next(rank for term, rank in pairs if isinstance(term.form, Named) and term.form.name == name)
+
     def _options(self, name: str) -> list[tuple[int, int]]:
         """The ranks that a variable may have, each with its cost."""
         if name in self.known:
@@ -112,4 +126,5 @@ def _cost(form: Applied, operands: Sequence[Ranked], rank: int) -> int:
     if not isinstance(form.rule, Elementwise) or not rank:
         return 0
     odd = any(operands[k].total for k in _TOTAL_OPERANDS.get(form.rule.name, ()))
-    return _ODD_TOTAL * odd + _BROADCAST * (len({r.rank for r in operands} - {0}) > 1)
+    broadcast = _BIAS if form.rule.name in ("add", "subtract") else _BROADCAST
+    return _ODD_TOTAL * odd + broadcast * (len({r.rank for r in operands} - {0}) > 1)

@@ -100,7 +100,7 @@ class Converter(ABC):
             return Value(Call(name.text + "'" * expr.order, name.latex + "'" * expr.order, (inside.node,)), inside.axes)
         if isinstance(expr, LEAVES):
             return self.leaf(expr)
-        if isinstance(expr, Expr) and is_constant(expr) and not _has_loops(expr):
+        if isinstance(expr, Expr) and is_constant(expr) and not _has_loops(expr) and not expr.has(sp.Piecewise):
             return Value(Constant(expr))
         for kind, method in self._methods:
             if isinstance(expr, kind):
