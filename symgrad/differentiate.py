@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from symgrad.calculus import Derivative, HessianFormula, gradient, hessian, hvp, jacobian
-from symgrad.errors import DeriveError
-from symgrad.expression import read_declaration
+from symgrad.errors import DeriveError, FormulaError
+from symgrad.expression import Declaration, read_declaration
 
 Result = Derivative | HessianFormula
 Writer = Callable[[Path, bytes], None]
@@ -46,7 +46,7 @@ _HELP = {
 
 def run(options: argparse.Namespace, write: Writer) -> int:
     """Derive, print, and write what is asked for."""
-    declarations = {d.name: d for d in map(read_declaration, options.declare)}
+    declarations = _declarations(options.declare)
     results = list(_results(options, declarations))
     if options.code and len(results) > 1:
         raise DeriveError("--code writes the function of one derivative", hint="name one variable with --wrt")
@@ -56,6 +56,16 @@ def run(options: argparse.Namespace, write: Writer) -> int:
         write(options.code, results[0].code.encode())
         print(f"wrote: {options.code}")
     return 0
+
+
+def _declarations(texts: Iterable[str]) -> dict[str, Declaration]:
+    """The declarations by name. Raises FormulaError where two differ."""
+    found: dict[str, Declaration] = {}
+    for declaration in map(read_declaration, texts):
+        name = declaration.name
+        if found.setdefault(name, declaration) != declaration:
+            raise FormulaError(f"{name!r} is declared twice, in different ways", hint="declare it once")
+    return found
 
 
 def _results(options: argparse.Namespace, declarations: Mapping[str, object]) -> Iterator[Result]:

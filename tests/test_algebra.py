@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import networkx as nx
 import numpy as np
 import pytest
 import sympy as sp
+from expression_value import differences, drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from printed import value as printed
 
 import symgrad as sg
 from symgrad.algebra.closed import Closed, jacobian_of
 from symgrad.algebra.contractions import system_of
 from symgrad.algebra.delta import Delta
-from symgrad.algebra.normal import NOTHING, Facts, expanded, head, normal
+from symgrad.algebra.inverses import NOTHING, Facts
+from symgrad.algebra.naming import head
+from symgrad.algebra.normal import expanded, normal
 from symgrad.algebra.tidy import cancelled, finished, tidied
 from symgrad.derive import derive_system
 from symgrad.equations import Leaf, System
@@ -119,6 +124,9 @@ RULES = {
     "exponents": (total(sp.exp(a(K) - b(I0)), k=N), sp.exp(-b(I0)) * total(sp.exp(a(K)), k=N)),
     "logarithm": (sp.log(total(sp.exp(a(K) - b(I0)), k=N)), sp.log(total(sp.exp(a(K)), k=N)) - b(I0)),
     "sign": (a(I0) * sp.sign(a(I0)), sp.Abs(a(I0))),
+    "sign below": (sp.sign(a(I0)) / sp.Abs(a(I0)), 1 / a(I0)),
+    "bracket": (sp.Piecewise((1, sp.Lt(I0, 2)), (0, True)) ** 2, sp.Piecewise((1, sp.Lt(I0, 2)), (0, True))),
+    "moved": (total(Delta(I0, K + 1) * a(K), k=N), sp.Piecewise((a(I0 - 1), (I0 >= 1) & (I0 - 1 < N)), (0, True))),
     "components": (total(a(K) * b(L), k=N, l=N), total(a(K), k=N) * total(b(K), k=N)),
 }
 
@@ -157,6 +165,91 @@ def test_circles_have_one_form_wherever_they_are_cut() -> None:
         for p in ([K, L, m], [L, m, K], [m, K, L], [K, m, L])
     }
     assert len(forms) == 1
+
+
+# a loop over a part of an axis is none over the whole
+
+FOUR = {"x": "vector(4)", "y": "vector(4)", "A": "matrix(4,4)"}
+PARTS = [
+    ("gradient", "sum(x[:2])", "x"),
+    ("gradient", "sum(x[:2] * y[:2])", "x"),
+    ("gradient", "sum(exp(x[1:]) * x[:3])", "x"),
+    ("gradient", "sum((x[1:] - x[:3])**2)", "x"),
+    ("gradient", "sum(softmax(x)[:2])", "x"),
+    ("gradient", "sum(softmax(x)[:2]**2)", "x"),
+    ("gradient", "sum(softmax(x[:2]) * y[:2])", "x"),
+    ("gradient", "sum(softmax(x[1:]) * y[1:])", "x"),
+    ("gradient", "norm2(A[:2] @ x)**2", "A"),
+    ("gradient", "norm2(A[:2] @ x)**2", "x"),
+    ("gradient", "sum(inv(A)[:,:2] @ A[:2,:])", "A"),
+    ("gradient", "trace(A[:2,:2]) * sum(A[1:3])", "A"),
+    ("jacobian", "x[:2]", "x"),
+    ("jacobian", "x[1:] * x[:3]", "x"),
+    ("jacobian", "A[:2] @ x", "x"),
+    ("jacobian", "A[:2] @ x", "A"),
+]
+
+
+@pytest.mark.parametrize(("kind", "expression", "wrt"), PARTS)
+def test_parts_of_axes(kind: str, expression: str, wrt: str) -> None:
+    _holds(kind, expression, wrt, FOUR)
+
+
+def _holds(kind: str, expression: str, wrt: str, declare: dict[str, str]) -> None:
+    """The emitted function, and the printed text, are the expression's central differences."""
+    used = {name: shape for name, shape in declare.items() if re.search(rf"\b{name}\b", expression)}
+    derived = {"gradient": sg.gradient, "jacobian": sg.jacobian}[kind](expression, wrt, used)
+    arrays = drawn(derived.problem, np.random.default_rng(3))
+    expected = differences(expression, wrt, arrays)
+    np.testing.assert_allclose(derived(**arrays), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(printed(derived.text, arrays, expected.shape), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("expression", ["logdet(A[:2,:2])", "sum(inv(A[:2,:2]))"])
+def test_matrix_functions_of_a_part(expression: str) -> None:
+    found = sg.gradient(expression, "A", {"A": "matrix(4,4)"})
+    arrays = drawn(found.problem, np.random.default_rng(3))
+    np.testing.assert_allclose(found(**arrays), differences(expression, "A", arrays), rtol=1e-6, atol=1e-7)
+
+
+SQUARE = {"x": "vector(3)", "y": "vector(3)", "A": "matrix(3,3)", "B": "matrix(3,3)"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "wrt"),
+    [
+        ("logsumexp(sum(B.T, axis=1))", "B"),  # the softmax's own index, not that of the sum inside
+        ("(A @ x + tanh(x)) @ (A[0,1]*y - B @ x)", "A"),  # sums in two terms share no letter with those around them
+        ("abs(normfro(B))", "B"),  # √ and log are real: no arg, no atan2
+        ("abs(y @ x / (2 + logsumexp(x)**2))", "x"),
+        ("sum(abs(sqrt(exp(x) + 1) - 2))", "x"),
+        ("sign(logsumexp(x)) * x[0]", "x"),
+        ("sum(B @ x) * norm2(x)**2", "B"),  # 1 xᵀ with a scalar in front, which is not turned
+    ],
+)
+def test_what_random_expressions_found(expression: str, wrt: str) -> None:
+    _holds("gradient", expression, wrt, SQUARE)
+
+
+def test_root_of_an_absolute_value_has_a_slope_at_zero() -> None:
+    np.testing.assert_array_equal(sg.gradient("sum(abs(x)**1.5)")(x=np.array([0.0, 4.0, -4.0])), [0, 3, -3])
+
+
+def test_what_a_part_of_an_axis_does_not_tell() -> None:
+    facts = Facts(normalised=frozenset({("a", 0, N)}), orthogonal=frozenset({("A", N)}))
+    assert normal(total(a(K), k=N), facts) == 1 != normal(total(a(K), k=D), facts)
+    product = A(I0, K) * A(I1, K)
+    assert normal(total(product, k=N), facts) == Delta(I0, I1) != normal(total(product, k=D), facts)
+
+
+def test_condition_of_a_greatest_entry_is_renamed_with_it() -> None:
+    greatest = normal(Reduction("max", a(K), [(K, N)], sp.Eq(K, I0, evaluate=False)))
+    ((loop, _),) = greatest.loops
+    assert greatest.condition == sp.Eq(loop, I0, evaluate=False)
+
+
+def test_swap_of_identities_is_the_commutation_matrix() -> None:
+    assert sg.jacobian("A.T").text == "∂vec(f)/∂vec(A)ᵀ = K"
 
 
 # values

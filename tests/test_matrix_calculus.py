@@ -20,7 +20,9 @@ from sympy import Expr, Symbol
 
 from symgrad.algebra.contractions import system_of
 from symgrad.algebra.delta import Delta
-from symgrad.algebra.normal import Facts, expanded, heads, normal, opened
+from symgrad.algebra.inverses import Facts
+from symgrad.algebra.naming import heads, opened
+from symgrad.algebra.normal import expanded, normal
 from symgrad.calculus import gradient, hessian, hvp, jacobian
 from symgrad.equations import Leaf, System
 from symgrad.evaluate.reference import evaluate

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import sympy as sp
 from sympy import Dummy, Expr, Symbol
 
-from symgrad.algebra.normal import Facts, heads, nesting, normal
+from symgrad.algebra.inverses import Facts
+from symgrad.algebra.naming import heads, nesting
+from symgrad.algebra.normal import normal
 from symgrad.algebra.ranges import decided, inside, with_ranges
 from symgrad.algebra.tidy import cost, tidied
 from symgrad.algebra.views import plain_index, split_deltas, with_split_loops

@@ -16,7 +16,7 @@ from sympy import Expr, Symbol
 
 from symgrad.algebra.closed import INVERSE, SOLVE
 from symgrad.algebra.delta import Delta
-from symgrad.algebra.normal import head, opened, renamed
+from symgrad.algebra.naming import head, opened, renamed
 from symgrad.algebra.tidy import Given
 from symgrad.equations import System, equation
 from symgrad.formula.indexed import Element, Reduction
@@ -41,6 +41,12 @@ class Contractions:
     system: System
     given: Mapping[str, Given] = field(default_factory=dict)
     names: dict[tuple[Expr, tuple[Expr, ...]], str] = field(default_factory=dict)
+    _same: dict[tuple[object, ...], str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._same = {}
+        for e in self.system:
+            self._same.setdefault(e.key, e.name)
 
     def add(self, expr: Expr, shape: Sequence[Expr]) -> str:
         """The name of a tensor with `expr` over head(0), ... as its elements."""
@@ -85,6 +91,8 @@ class Contractions:
         if isinstance(expr, Reduction):
             kept = tuple((i, n) for i, n in axes if i in expr.free_symbols)
             return At(_number(self.tensor(expr, kept), operands), [i for i, _ in kept])
+        if isinstance(expr, sp.Abs | sp.sign):
+            return self._real(expr, axes, operands)
         known = self._known(expr, axes) if isinstance(expr, sp.Function) else None
         if known is not None:
             return At(_number(known[0], operands), known[1])
@@ -93,6 +101,15 @@ class Contractions:
         if not expr.args:
             return expr
         return expr.func(*(self._read(part, axes, operands) for part in expr.args))
+
+    def _real(self, expr: Expr, axes: Axes, operands: list[str]) -> Expr:
+        """|u| and sign(u): a u that SymPy takes to be complex, as it does √x and log(x), is a tensor of its own."""
+        (argument,) = expr.args
+        inside = self._read(argument, axes, operands)
+        if not inside.is_extended_real:
+            kept = tuple((i, n) for i, n in axes if i in argument.free_symbols)
+            inside = At(_number(self.tensor(argument, kept), operands), [i for i, _ in kept])
+        return expr.func(inside)
 
     def _known(self, expr: Expr, axes: Axes) -> tuple[str, list[Symbol]] | None:
         """A tensor that holds the expression already, because some sum is over it."""
@@ -108,7 +125,7 @@ class Contractions:
         everything = (*axes, *loops.items())
         if expr.kind != "sum":
             operand = self._operand(body, everything)
-            return self._equation(operand.body, (*axes, *loops.items()), axes, [operand.name], expr.kind)
+            return self._equation(operand.body, everything, axes, [operand.name], expr.kind)
         number, body = _content(body)
         if number != 1:
             own = [i for i, _ in axes]
@@ -154,7 +171,7 @@ class Contractions:
         index = tuple(dict.fromkeys([*(i for i, _ in axes if i in kept), *(i for i in sizes if i in kept)]))
         own = tuple((i, sizes[i]) for i in index)
         loops = tuple((i, sizes[i]) for i in dict.fromkeys((*index, *left.index, *right.index)))
-        body = left.body * right.body.xreplace({right.body: At(1, right.index)})
+        body = At(0, left.index) * At(1, right.index)
         return _Part(self._equation(body, loops, own, [left.name, right.name]), index)
 
     def _solved(self, inverse: _Part, other: _Part, kept: set[Symbol], sizes: Mapping[Symbol, Expr]) -> _Part | None:
@@ -194,31 +211,29 @@ class Contractions:
     def _named(self, definition: Definition, operands: Sequence[str]) -> str:
         """The tensor with this definition: one that exists, or a new one."""
         key = equation("", definition, operands).key
-        for e in self.system:
-            if e.key == key:
-                return e.name
-        name = free_name("t", self.system)
-        self.system.add(equation(name, definition, operands, origin=name))
-        return name
+        if key not in self._same:
+            name = free_name("t", self.system)
+            self.system.add(equation(name, definition, operands, origin=name))
+            self._same[key] = name
+        return self._same[key]
 
 
 def _content(body: Expr) -> tuple[Expr, Expr]:
-    """(number, rest): a number in front of a product is left for the sum, which has fewer entries."""
+    """(number, rest): a number in front of a product is left for the sum, which has fewer entries.
+
+    Numbers are all that reads no tensor and no index; dimensions are positive, indices may be 0.
+    """
     number: Expr = sp.Integer(1)
     factors: list[Expr] = []
     for factor in sp.Mul.make_args(body):
         shared, rest = factor.primitive() if isinstance(factor, sp.Add) else (factor, sp.Integer(1))
         if isinstance(factor, sp.Add):
             number, factors = number * shared, [*factors, rest]
-        elif not any(s.is_nonnegative and not s.is_positive for s in factor.free_symbols) and not _reads(factor):
-            number = number * factor
-        else:
+        elif factor.has(Element, Delta, Reduction) or not all(s.is_positive for s in factor.free_symbols):
             factors.append(factor)
+        else:
+            number = number * factor
     return (number, sp.Mul(*factors, evaluate=True)) if factors else (sp.Integer(1), body)
-
-
-def _reads(expr: Expr) -> bool:
-    return bool(expr.has(Element, Delta, Reduction))
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ def with_ranges(expr: Expr, extents: Extents) -> Expr:
 
     def ranged(left: Expr, right: Expr) -> Expr:
         equal = sp.Eq(left, right, evaluate=False)
-        sides = [(i, j) for i, j in ((left, right), (right, left)) if i in extents and not (j.is_Integer or j.has(Element))]
+        both = ((left, right), (right, left))
+        sides = [(i, j) for i, j in both if i in extents and not (j.is_Integer or j.has(Element))]
         return sp.And(equal, *(inside(j, extents, extents[i]) for i, j in sides))
 
     return expr.replace(sp.Eq, ranged)

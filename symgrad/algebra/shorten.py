@@ -13,7 +13,9 @@ from sympy import Expr
 
 from symgrad.algebra.closed import Closed
 from symgrad.algebra.contractions import Contractions
-from symgrad.algebra.normal import Facts, expanded, heads, nesting, normal
+from symgrad.algebra.inverses import Facts
+from symgrad.algebra.naming import heads, nesting
+from symgrad.algebra.normal import expanded, normal
 from symgrad.algebra.tidy import tidied
 from symgrad.equations import Equation, System
 from symgrad.formula.indexed import Element, Reduction, substituted

@@ -19,13 +19,16 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.algebra.delta import Delta
-from symgrad.algebra.normal import Facts, expanded, head, normal, opened, renamed
+from symgrad.algebra.inverses import Facts
+from symgrad.algebra.naming import head, opened, renamed
+from symgrad.algebra.normal import expanded, normal
 from symgrad.formula.indexed import Element, Reduction, substituted
 from symgrad.index.functions import recognise_sigmoids
 
 REDUCTION_COST = 2
 MOST_TERMS = 300  # an expression that multiplies out to more stays as it is
 MOST_OPERATIONS = 60  # a fraction with more is not cancelled
+MOST_PARTS = 8  # of a long sum, each looked at by itself
 MOST_COST = 250  # an expression longer than this is not looked at for shorter forms
 
 
@@ -69,7 +72,7 @@ def tidied(expr: Expr, facts: Facts) -> tuple[str, Expr]:
     """(the rules used, the shortest form); not `finished`, so still in normal form."""
     plain = normal(expr, facts)
     if cost(plain) > MOST_COST:
-        parts = plain.args if isinstance(plain, sp.Add) else ()
+        parts = plain.args if isinstance(plain, sp.Add) and len(plain.args) <= MOST_PARTS else ()
         return "sums simplified", sp.Add(*(tidied(part, facts)[1] for part in parts)) if parts else plain
     forms = [("sums simplified", plain), ("fractions cancelled", normal(cancelled(plain), facts))]
     if terms_of(plain) <= MOST_TERMS:
@@ -225,9 +228,8 @@ def _shifted(body: Expr, loops: dict[Symbol, Expr]) -> Expr:
 
 def _order_of_reading(body: Expr, loops: Mapping[Symbol, Expr]) -> list[Symbol]:
     """The indices as the only element reads them; of several, those that the sum keeps first."""
-    read = _elements(body)
-    if len(read) == 1:
-        return [i for i in read[0].index if i.is_Symbol]
     inner = {i for reduction in body.atoms(Reduction) for i, _ in reduction.loops}
-    everything = {i for e in read for i in e.index if i.is_Symbol} - inner
-    return sorted(everything, key=lambda i: (i in loops, str(i)))
+    read = [[i for i in e.index if i not in inner] for e in _elements(body)]
+    if len(read) == 1:
+        return list(dict.fromkeys(read[0]))
+    return sorted({i for index in read for i in index}, key=lambda i: (i in loops, str(i)))

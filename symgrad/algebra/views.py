@@ -43,7 +43,10 @@ def _equal(first: Shape, second: Shape) -> bool:
 def plain_index(index: Sequence[Expr], view: Shape, shape: Shape, extents: Loops) -> list[Expr] | None:
     """The index of a read through `view` in the tensor's own shape, where that has a closed form."""
     found: dict[int, Expr] = {}
-    for own, other in groups(view, shape) or [([0], [])]:
+    pairs = groups(view, shape)
+    if pairs is None:
+        return None
+    for own, other in pairs:
         flat: Expr = sp.Integer(0)
         for k in own:
             flat = sp.expand(flat * view[k] + index[k])
@@ -54,7 +57,7 @@ def plain_index(index: Sequence[Expr], view: Shape, shape: Shape, extents: Loops
             found |= dict(zip(other, parts, strict=True))
         else:
             found |= dict.fromkeys(other, flat)
-    return [found[k] for k in range(len(shape))] if len(found) == len(shape) else None
+    return [found[k] for k, _ in enumerate(shape)]
 
 
 def _parts(flat: Expr, sizes: Shape, extents: Loops) -> list[Expr] | None:

@@ -17,7 +17,7 @@ from typing import Any
 from sympy import Dummy, Expr
 
 from symgrad.algebra.closed import Closed, jacobian_of
-from symgrad.algebra.normal import head, heads
+from symgrad.algebra.naming import head, heads
 from symgrad.calculus.display import symbol
 from symgrad.calculus.forward import forward_of, symmetric_variables
 from symgrad.calculus.shortened import Shortened, computed

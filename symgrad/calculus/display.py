@@ -9,7 +9,7 @@ from sympy import Expr
 
 from symgrad.algebra.closed import INVERSE, Closed
 from symgrad.algebra.delta import Delta
-from symgrad.algebra.normal import heads
+from symgrad.algebra.naming import heads, loops_apart
 from symgrad.algebra.ranges import reads_whole, with_parts_marked
 from symgrad.algebra.tidy import Shape, finished
 from symgrad.calculus.vectorised import vectorised
@@ -111,7 +111,7 @@ class Display:
         reserved = {atom.text for atom in atoms.values()} | dimensions
         setting = Setting(Letters(reserved), False, lambda number: left, len(names))
         order = {name: place for place, name in enumerate(names)}
-        ranged = with_parts_marked(expr, self.shape_of)
+        ranged = loops_apart(with_parts_marked(expr, self.shape_of))
         body = ranged.replace(Delta, lambda a, b: sp.Piecewise((1, sp.Eq(a, b, evaluate=False)), (0, True)))
         return Line(*index_line(left, heads(len(shape)), shape, body, atoms, order, setting), tuple(shape))
 

@@ -9,7 +9,7 @@ from sympy import Expr
 
 from symgrad.algebra.closed import Closed
 from symgrad.algebra.contractions import system_of
-from symgrad.algebra.normal import Facts
+from symgrad.algebra.inverses import Facts
 from symgrad.algebra.tidy import Given, Shape, softmax_recognised, tidied
 from symgrad.calculus.display import Display, symbol
 from symgrad.equations import System

@@ -22,7 +22,9 @@ import sympy as sp
 from sympy import Expr, Integer, Symbol
 
 from symgrad.algebra.delta import Delta
-from symgrad.algebra.normal import head, heads, multiplied_out, normal, opened
+from symgrad.algebra.factors import multiplied_out
+from symgrad.algebra.naming import head, heads, opened
+from symgrad.algebra.normal import normal
 from symgrad.formula.indexed import Element, Reduction
 
 Shape = tuple[Expr, ...]

@@ -21,7 +21,7 @@ from types import ModuleType
 
 from sympy import Expr
 
-from symgrad.algebra.normal import heads
+from symgrad.algebra.naming import heads
 from symgrad.algebra.tidy import Shape
 from symgrad.calculus import operator_check, operators
 from symgrad.calculus.shortened import Shortened, computed

@@ -14,7 +14,7 @@ import sympy as sp
 from sympy import Expr
 
 from symgrad.algebra.delta import Delta
-from symgrad.algebra.normal import head
+from symgrad.algebra.naming import head
 from symgrad.calculus.arrays import IDENTITY, ONES, diagonal
 from symgrad.calculus.structure import Piece, Shape, Tensor, pieces
 from symgrad.formula.notation import (

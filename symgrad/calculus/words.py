@@ -35,7 +35,6 @@ from symgrad.formula.notation import (
     Norm,
     Power,
     Product,
-    Quotient,
     Transposed,
     negated,
     product,
@@ -61,8 +60,7 @@ def matrix_notation(expr: Expr, axes: Sequence[Symbol], names: Names, symmetric:
     """
     if len(axes) > 2:
         raise NoMatrixForm
-    words = Words(names, frozenset(symmetric), axes)
-    return words.lifted(words.convert(expr), tuple(axes))
+    return Words(names, frozenset(symmetric), axes).written(expr, tuple(axes))
 
 
 class Words(Converter):
@@ -157,7 +155,7 @@ class Words(Converter):
             together = {key: factored(group, axes) for key, group in groups.items()}
             nodes += [node for node in together.values() if node is not None]
             left = [term for key, group in groups.items() if together[key] is None for term in group]
-        return total([*nodes, *(self.lifted(Value(t.node, t.tensor.axes), axes) for t in left)])
+        return total([*nodes, *(beside(t.scalar, self.lifted(t.tensor, axes)) for t in left)])
 
     def _parts(self, term: Expr) -> tuple[Node, Value]:
         """(scalar, tensor) of a term."""
@@ -165,6 +163,13 @@ class Words(Converter):
             return self._scalar_and_tensor(term)
         value = self.convert(term)
         return (ONE, value) if value.axes else (value.node, Value(ONE))
+
+    def written(self, expr: Expr, axes: tuple[Symbol, ...]) -> Node:
+        """The expression as a tensor with these axes; scalars stay in front where the tensor is turned."""
+        if isinstance(expr, sp.Add):
+            return self.lifted(self.convert(expr), axes)
+        scalar, tensor = self._parts(expr)
+        return beside(scalar, self.lifted(tensor, axes))
 
     def lifted(self, value: Value, axes: tuple[Symbol, ...]) -> Node:
         """The value as a tensor with these axes: constant along those that it lacks."""

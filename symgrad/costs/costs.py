@@ -144,8 +144,10 @@ def costs(source: Derivation | System, dtype: str = "float32") -> Costs:
     ones, simplified. A system is taken as it is.
 
     Raises:
-        EmitError: an unknown dtype, or an equation that has no array form.
+        EmitError: neither of them, an unknown dtype, or an equation that has no array form.
     """
+    if not isinstance(source, Derivation | System):
+        raise EmitError(f"costs are those of a derivation, not of {type(source).__name__}", hint="sg.derive(graph)")
     if dtype not in SIZES:
         raise EmitError(f"unknown dtype {dtype!r}", hint=nearest(str(dtype), SIZES) or "one of " + ", ".join(SIZES))
     if isinstance(source, System):

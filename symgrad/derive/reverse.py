@@ -98,6 +98,8 @@ def _wanted(system: System, wrt: Sequence[str] | None) -> list[str]:
         if not names:
             raise DeriveError("the graph has no parameters", hint='name what to differentiate by: wrt=["x"]')
         return names
+    if not isinstance(wrt, Iterable):
+        raise DeriveError(f"wrt is {type(wrt).__name__}, not names", hint='wrt=["x"]')
     for name in [wrt] if isinstance(wrt, str) else wrt:
         if not isinstance(name, str) or name not in system:
             known = nearest(str(name), [*system.leaves, *system.equations])

@@ -100,6 +100,13 @@ class Reduction(Expr):  # type: ignore[misc]
     def condition(self) -> Expr:
         return self.args[3]
 
+    def _eval_is_nonnegative(self) -> bool | None:
+        """What SymPy asks: a reduction of numbers that are not negative is none."""
+        return True if self.body.is_nonnegative else None
+
+    def _eval_is_positive(self) -> bool | None:
+        return True if self.body.is_positive and self.condition == sp.true else None
+
 
 class Applied(Expr):  # type: ignore[misc]
     """f(x), or its derivative f'(x), for a function known by a number."""
