@@ -31,6 +31,11 @@ DERIVATIVES: dict[str, Callable[..., Any]] = {
     "hvp": sg.hvp,
 }
 LEAKS = re.compile(r"#\d|@\d|\bseed\b|_via_|\bd_t\b|\bt_\d|zoo|\bnan\b|_inverse|object at 0x|Piecewise|Dummy")
+def shown(value: Any) -> str:
+    """A test's name, the same in every process."""
+    return repr(value) if type(value).__repr__ is not object.__repr__ and "0x" not in repr(value) else type(value).__name__
+
+
 WRONG_TYPES = [None, b"x", 3, 2.5, True, ["x"], {}, object(), np.array(1.0)]
 
 derivatives = pytest.mark.parametrize("derive", DERIVATIVES.values(), ids=DERIVATIVES)
@@ -51,7 +56,7 @@ def network() -> nx.MultiDiGraph[Any]:
 
 
 @derivatives
-@pytest.mark.parametrize("text", WRONG_TYPES, ids=repr)
+@pytest.mark.parametrize("text", WRONG_TYPES, ids=shown)
 def test_an_expression_is_text(derive: Callable[..., Any], text: Any) -> None:
     with pytest.raises(FormulaError, match="an expression is text"):
         derive(text)
@@ -101,14 +106,14 @@ def test_a_terminal_does_not_obey_an_error() -> None:
 
 @pytest.mark.parametrize("derive", [sg.gradient, sg.jacobian, sg.hvp])
 @pytest.mark.parametrize(
-    "wrt", ["", "y", " x", "X", "sum", "__class__", "\0", 3, 2.5, b"x", ["x"], [], {"x": 1}], ids=repr
+    "wrt", ["", "y", " x", "X", "sum", "__class__", "\0", 3, 2.5, b"x", ["x"], [], {"x": 1}], ids=shown
 )
 def test_there_is_no_such_variable(derive: Callable[..., Any], wrt: Any) -> None:
     with pytest.raises(DeriveError, match="there is no variable"):
         derive("sum(x*x)", wrt)
 
 
-@pytest.mark.parametrize("wrt", ["", "y", ["x", "y"], [None], 3, object(), []], ids=lambda wrt: f"{wrt!r:.7}")
+@pytest.mark.parametrize("wrt", ["", "y", ["x", "y"], [None], 3, object(), []], ids=shown)
 def test_there_is_no_such_hessian(wrt: Any) -> None:
     with pytest.raises(DeriveError):
         sg.hessian("sum(x*x)", wrt)
@@ -124,26 +129,26 @@ def test_nothing_varies(derive: Callable[..., Any], text: str) -> None:
 VECTORS = ["x", "", "1", "a b", "lambda", "__x__", "é", "np", 3, None, waits(["v"], fault=3)]
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=repr)
+@pytest.mark.parametrize("vector", VECTORS, ids=shown)
 def test_the_vector_needs_a_name(vector: Any) -> None:
     with pytest.raises((DeriveError, EmitError)):
         assert sg.hvp("sum(x*x*x)", "x", vector=vector).source
 
 
 @derivatives
-@pytest.mark.parametrize("kind", WRONG_TYPES, ids=repr)
+@pytest.mark.parametrize("kind", WRONG_TYPES, ids=shown)
 def test_a_declaration_is_text(derive: Callable[..., Any], kind: Any) -> None:
     with pytest.raises(FormulaError, match="x: a declaration is text"):
         derive("sum(x*x)", "x", {"x": kind})
 
 
-@pytest.mark.parametrize("given_", [b"x", 3, True, ["x"], ("x",), "x: vector(n)", object()], ids=repr)
+@pytest.mark.parametrize("given_", [b"x", 3, True, ["x"], ("x",), "x: vector(n)", object()], ids=shown)
 def test_declarations_are_a_dict(given_: Any) -> None:
     with pytest.raises(FormulaError, match="declarations are a dict"):
         sg.gradient("sum(x*x)", "x", given_)
 
 
-@pytest.mark.parametrize("name", [None, 3, b"x", "", "for", "a b", "x\0", "__x__"], ids=repr)
+@pytest.mark.parametrize("name", [None, 3, b"x", "", "for", "a b", "x\0", "__x__"], ids=shown)
 def test_a_declared_name_is_a_name(name: Any) -> None:
     with pytest.raises(FormulaError):
         sg.gradient("sum(x*x)", "x", {name: "vector(n)"})
@@ -497,7 +502,7 @@ def test_a_network_without_parameters() -> None:
 
 @pytest.mark.parametrize("use", [sg.report, sg.derive, sg.emit, sg.verify, sg.costs])
 @pytest.mark.parametrize(
-    "graph", [None, 3, "x", {}, nx.DiGraph(), nx.MultiDiGraph(), nx.MultiDiGraph([(1, 2)])], ids=repr
+    "graph", [None, 3, "x", {}, nx.DiGraph(), nx.MultiDiGraph(), nx.MultiDiGraph([(1, 2)])], ids=shown
 )
 def test_what_is_no_network(use: Callable[..., Any], graph: Any) -> None:
     with pytest.raises(SymgradError):

@@ -20,11 +20,13 @@ from symgrad.algebra.ranges import decided, inside, with_ranges
 from symgrad.algebra.tidy import cost, tidied
 from symgrad.algebra.views import plain_index, split_deltas, with_split_loops
 from symgrad.equations import Equation, System, equation
+from symgrad.errors import DeriveError
 from symgrad.formula.indexed import Element, Reduction, element, expression, substituted
 from symgrad.index.bounds import within
-from symgrad.index.definition import At, map_accesses
+from symgrad.index.definition import At, map_accesses, tested
 from symgrad.index.solution import Solution, solution
 from symgrad.names import free_name
+from symgrad.simplify.substitute import substitute
 
 LONG, MOST_COST = 80, 160  # from where an expression is made shorter, and from where it is not written into others
 DEEPEST = 4  # sums inside each other
@@ -100,6 +102,7 @@ class Closed:
     # index formulas
 
     def _written(self, e: Equation) -> Expr:
+        e = self._with_tests(e)
         definition = e.definition
         own, body = expression(definition)
         extents = definition.extents | dict(zip(own, definition.shape, strict=True))
@@ -110,15 +113,22 @@ class Closed:
             name = e.source(at)
             shape = self.system.shape(name)
             index = [map_accesses(i, lambda inner: element(e.operands, inner)) for i in at.index]
-            if at.view is not None or name in self.keep or any(i.has(Element) for i in index):
+            nested = at in tests and self.done[name].has(sp.Piecewise)
+            if at.view is not None or name in self.keep or nested or any(i.has(Element) for i in index):
                 return Element(name, index, at.view)
             read = substituted((heads(len(shape)), self.done[name]), index)
             condition = sp.And(*(inside(i, extents, n) for i, n in zip(index, shape, strict=True)))
             return sp.Piecewise((read, condition), (0, True))
 
         body = with_ranges(body, extents)
+        tests = tested(body)  # SymPy cannot hold a choice inside a condition
         written = self._without_views(map_accesses(body, value), extents)
         return written.xreplace(dict(zip(own, heads(len(own)), strict=True)))
+
+    def _with_tests(self, e: Equation) -> Equation:
+        """The equation with tests of boolean tensors as the conditions that made these."""
+        made = {name: self.system.equations.get(name) for name in e.operands if self.system.dtype(name) == "bool"}
+        return substitute(self.system, e, {name: source for name, source in made.items() if source is not None})
 
     def _without_views(self, expr: Expr, extents: dict[Symbol, Expr]) -> Expr:
         """Reads through a reshape as plain ones, where there is a way to write their index."""
@@ -218,9 +228,16 @@ def _turned(matrix: Expr) -> Expr:
 def jacobian_of(closed: Closed, name: str, seed: str) -> Expr:
     """The tensor J of T[...] = Σ_r seed[r...] J[..., r...], for a tensor T: its axes r behind T's own.
 
-    T is linear in the seed, so that J is its value at the unit tensors.
+    T is linear in the seed, so that J is its value at the unit tensors. Raises DeriveError where the seed stands in an
+    equation that defines a tensor, and cannot be taken out of it.
     """
     own, shape = closed.system.shape(name), closed.system.shape(seed)
+    for e in sorted(closed[name].atoms(Element), key=sp.default_sort_key):
+        if e.name != seed and seed in closed.system.needed_for([e.name]):
+            raise DeriveError(
+                "this derivative has no closed form: it is the solution of an equation for each direction",
+                hint="hvp gives its product with one direction, gradient the first derivative",
+            )
     axes = heads(len(own) + len(shape))
     extents = dict(zip(axes, (*own, *shape), strict=True))
     units = _Units(seed, axes[len(own) :])

@@ -299,6 +299,6 @@ class Derivative:
         """Write `code`, whole or not at all. Raises FileError where that cannot be."""
         self.program.save(path)
 
-    def __call__(self, **arrays: Any) -> Any:
+    def __call__(self, /, **arrays: Any) -> Any:
         """The derivative at these values."""
         return self.program(**arrays)

@@ -147,7 +147,7 @@ class HessianFormula:
         """Write `code`, whole or not at all. Raises FileError where that cannot be."""
         self.program.save(path)
 
-    def __call__(self, **arrays: Any) -> Any:
+    def __call__(self, /, **arrays: Any) -> Any:
         """The Hessian at these values, with `matvec`, `solve` and `todense`."""
         return self.program(**arrays)
 

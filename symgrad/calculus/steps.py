@@ -144,7 +144,7 @@ def gradient_steps(problem: Problem, name: str, short: Shortened) -> CalculusSte
 class _Solution:
     def __init__(self, problem: Problem, name: str, short: Shortened) -> None:
         self.problem, self.name, self.short = problem, name, short
-        self.system = derive_system(expand(problem.graph), of=problem.output, wrt=[name])
+        self.system = derive_system(expand(problem.graph), of=problem.output, wrt=[name], zeros=True)
         self.adjoints = whole_adjoints(self.system)
         self.operations = [n for n in self.system.equations if n in problem.graph and n != problem.output]
         shown = [*self.operations, *(d for d, tensor in self.adjoints.items() if tensor in self.operations)]

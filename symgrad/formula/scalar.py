@@ -272,7 +272,7 @@ def fraction_parts(factors: Iterable[Expr]) -> tuple[Expr, list[Expr], list[Expr
     above, below = [], []
     for factor in factors:
         base, power = factor.as_base_exp()
-        if is_constant(factor) and not _has_loops(factor):
+        if is_constant(factor) and not _has_loops(factor) and not factor.has(sp.Piecewise):
             constant = constant * factor
         elif power.is_Rational and power < 0 and not isinstance(factor, sp.exp):
             below.append(base**-power)

@@ -69,6 +69,8 @@ def gradients_of(returned: Any, wrt: Sequence[str] | None, name: str) -> dict[st
     Raises GradeError where it is neither arrays of numbers by name nor the one array that was asked for.
     """
     if isinstance(returned, Mapping):
+        if not returned:
+            raise GradeError(f"{name} returned no gradients", hint='return {"W1": ..., "W2": ...}')
         return {str(key): _array(value, f"{name}()[{key!r}]") for key, value in returned.items()}
     if wrt is None or len(wrt) != 1:
         hint = 'return {"W1": ..., "W2": ...}, or name one tensor with wrt="W1"'
@@ -78,6 +80,8 @@ def gradients_of(returned: Any, wrt: Sequence[str] | None, name: str) -> dict[st
 
 def _array(value: Any, what: str) -> Array:
     try:
+        if np.iscomplexobj(value):
+            raise TypeError
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise GradeError(f"{what} is {type(value).__name__}, not an array of numbers") from None
+        raise GradeError(f"{what} is {type(value).__name__}, not an array of real numbers") from None
