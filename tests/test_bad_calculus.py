@@ -33,7 +33,7 @@ DERIVATIVES: dict[str, Callable[..., Any]] = {
 LEAKS = re.compile(r"#\d|@\d|\bseed\b|_via_|\bd_t\b|\bt_\d|zoo|\bnan\b|_inverse|object at 0x|Piecewise|Dummy")
 def shown(value: Any) -> str:
     """A test's name, the same in every process."""
-    return repr(value) if type(value).__repr__ is not object.__repr__ and "0x" not in repr(value) else type(value).__name__
+    return type(value).__name__ if "0x" in repr(value) else repr(value)
 
 
 WRONG_TYPES = [None, b"x", 3, 2.5, True, ["x"], {}, object(), np.array(1.0)]

@@ -515,3 +515,15 @@ def test_the_fixed_part_is_the_module_itself() -> None:
     unmarked = [line for line in written.splitlines() if line not in ("# <check>", "# </check>") and line]
     assert [line for line in emitted.splitlines() if line][:-1] == unmarked
     assert function_runtime.main(["--dims", "m=4"]) == 0
+
+
+def test_a_value_that_is_added_to_keeps_its_start() -> None:
+    """t = a; t += b is no single use of a."""
+    g = sg.gradient("sum(100*(x[1:] - x[:-1]**2)**2 + (1 - x[:-1])**2)", "x")
+    x = np.arange(4.0) / 3
+    expected = np.zeros(4)
+    expected[:-1] += -400 * x[:-1] * (x[1:] - x[:-1] ** 2) - 2 * (1 - x[:-1])
+    expected[1:] += 200 * (x[1:] - x[:-1] ** 2)
+    np.testing.assert_allclose(g(x=x), expected)
+    h = sg.hessian("sum(100*(x[1:] - x[:-1]**2)**2 + (1 - x[:-1])**2)", "x")(x=x).todense()
+    np.testing.assert_allclose(np.diag(h)[:-1], 1200 * x[:-1] ** 2 - 400 * x[1:] + 2 + 200 * (np.arange(3) >= 1))

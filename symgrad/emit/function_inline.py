@@ -97,6 +97,8 @@ class _Inlining:
         places = self.mentions[name]
         for place in places[bisect_right(places, k) :]:
             node = self.steps[place].node
+            if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
+                return None  # the value is added to where it stands
             users += [place] * loads(node)[name]
             if name in stores(node):
                 break

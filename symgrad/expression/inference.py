@@ -58,7 +58,8 @@ def _check_names(source: Source, search: RankSearch, ranks: Sequence[int]) -> No
     name = search.unlike(ranks)
     if name is not None:
         kind = ("a scalar", "a vector")[search.rank_of(name, ranks)]
-        hint = f"write @ for a product of matrices and normfro for the norm of one, or declare {name}: {kind.split()[1]}"
+        meant = "write @ for a product of matrices and normfro for the norm of one"
+        hint = f"{meant}, or declare {name}: {kind.split()[1]}"
         source.refuse(source.text.index(name), f"{name} would have to be {kind}", hint, ShapeError)
 
 

@@ -88,9 +88,9 @@ class RankSearch:
     def unlike(self, ranks: Sequence[int]) -> str | None:
         """The first variable with a matrix's name that the ranks make something else, though nobody declared it."""
         for term, rank in zip(self.terms, ranks, strict=True):
-            if isinstance(term.form, Named) and term.form.name not in self.known and rank != 2:
-                if term.form.name[0].isupper() and self._options(term.form.name)[2][1] == 0:
-                    return term.form.name
+            name = term.form.name if isinstance(term.form, Named) else ""
+            if name[:1].isupper() and name not in self.known and rank != 2 and self._options(name)[2][1] == 0:
+                return name
         return None
 
     def rank_of(self, name: str, ranks: Sequence[int]) -> int:
