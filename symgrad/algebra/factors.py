@@ -46,6 +46,22 @@ def numbers_in_front(term: Expr) -> Expr:
     return sp.Mul(*numbers, *rest) if numbers else term
 
 
+def gathered(term: Expr) -> Expr:
+    """u**a / u = u**(a - 1), and sinh(u)/cosh(u) = tanh(u), which neither overflow nor divide by 0 where these do."""
+    if not isinstance(term, sp.Mul):
+        return term
+    powers: dict[Expr, Expr] = {}
+    for factor in term.args:
+        base, power = (factor, Integer(1)) if isinstance(factor, sp.exp) else factor.as_base_exp()
+        powers[base] = powers.get(base, Integer(0)) + power
+    for base in [b for b in powers if isinstance(b, sp.sinh)]:
+        below = sp.cosh(base.args[0])
+        if powers[base].is_positive and powers.get(below) == -powers[base]:
+            powers[sp.tanh(base.args[0])] = powers.pop(base)
+            del powers[below]
+    return sp.Mul(*(base**power for base, power in powers.items()))
+
+
 def without_signs(term: Expr) -> Expr:
     """u sign(u) = |u|, |u| sign(u) = u, sign(u)/u = 1/|u|, sign(u)/|u| = 1/u.
 

@@ -14,6 +14,7 @@ and the rules, each an identity over the reals, are
     count      Σ_j 1 = n
     numbers    (2 a - 2 b) c = 2 (a - b) c
     sign       u sign(u) = |u|,   |u| sign(u) = u,   sign(u)/|u| = 1/u
+    powers     u**a / u = u**(a - 1),   sinh(u)/cosh(u) = tanh(u)
     exponents  exp(a + b) = exp(a) exp(b),   log(exp(a) b) = a + log(b)
     cancel     Σ_k A⁻¹_ik A_kj = δ_ij
     whole      Σ_j s_ij = 1                  for tensors that are known to be normalised
@@ -34,6 +35,7 @@ from symgrad.algebra.delta import Delta, deltas
 from symgrad.algebra.factors import (
     bracketed,
     factors_of,
+    gathered,
     is_finite,
     logarithm,
     multiplied_out,
@@ -112,7 +114,7 @@ class _Normaliser:
             expr = multiplied
         if expr.has(sp.sign):
             expr = without_signs(expr)
-        expr = numbers_in_front(expr)
+        expr = gathered(numbers_in_front(expr))
         expr = applied(expr) if expr.has(Delta) else expr
         return without_powers_of_brackets(expr) if expr.has(sp.Piecewise) else expr
 
