@@ -126,7 +126,7 @@ def test_nothing_varies(derive: Callable[..., Any], text: str) -> None:
         derive(text)
 
 
-VECTORS = ["x", "", "1", "a b", "lambda", "__x__", "é", "np", 3, None, waits(["v"], fault=3)]
+VECTORS = ["x", "", "1", "a b", "lambda", "__x__", "é", "np", 3, None, ["v"]]
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=shown)
@@ -196,9 +196,9 @@ CORNERS: list[Any] = [
     ("maximum(c, d)", "c", {"c": "scalar", "d": "scalar"}),
     ("sum(x)", "x", {"x": "vector(n)"}),
     ("sum(x - x)", "x", {"x": "vector(n)"}),
-    waits("sum(0*x)", "x", {"x": "vector(n)"}, fault=26),
-    waits("sum(y) + 0*sum(x)", "x", {"x": "vector(n)", "y": "vector(n)"}, fault=26),
-    waits("sum(x**0)", "x", {"x": "vector(n)"}, fault=26),
+    ("sum(0*x)", "x", {"x": "vector(n)"}),
+    ("sum(y) + 0*sum(x)", "x", {"x": "vector(n)", "y": "vector(n)"}),
+    ("sum(x**0)", "x", {"x": "vector(n)"}),
     ("n*sum(x)", "x", {"x": "vector(n)"}),
     ("2**sum(x)", "x", {"x": "vector(n)"}),
     ("x[-1]*x[0]", "x", {"x": "vector(3)"}),
@@ -229,7 +229,7 @@ def test_corners(text: str, wrt: str, declare: dict[str, str]) -> None:
 LEAKING = [
     waits("sum(where(x > 0, x, 0))", "x", {"x": "vector(n)"}, fault=11),
     waits("sum(reshape(x, (2, 3)) @ b)", "x", {"x": "vector(6)"}, fault=13),
-    waits("exp(1)*sum(x)", "x", {"x": "vector(n)"}, fault=6),
+    ("exp(1)*sum(x)", "x", {"x": "vector(n)"}),
 ]
 
 
@@ -239,11 +239,11 @@ def test_internal_names_stay_inside(text: str, wrt: str, declare: dict[str, str]
     assert not re.search(LEAKS.pattern + r"|\bE\b|d_t|via", f"{found}\n{found.latex}\n{found.steps()}")
 
 
-@pytest.mark.xfail(strict=True, reason="fault T14")
-def test_the_hessian_of_the_nuclear_norm() -> None:
-    second = sg.hessian("nuclear(A)", "A")
-    assert not LEAKS.search(str(second))
-    assert np.isfinite(second(A=np.diag([1.0, 2.0]) + 0.1).matvec(np.eye(2))).all()
+def test_a_hessian_that_only_an_equation_defines_is_refused() -> None:
+    with pytest.raises(DeriveError, match="no closed form"):
+        sg.hessian("nuclear(A)", "A")
+    A = np.diag([1.0, 2.0]) + 0.1
+    assert np.isfinite(sg.hvp("nuclear(A)", "A")(A=A, v=np.eye(2))).all()
 
 
 NAMES = """
@@ -252,7 +252,7 @@ list range print type ValueError one ones out result loss
 """
 
 
-@pytest.mark.parametrize("name", [*NAMES.split(), waits("self", fault=4)])
+@pytest.mark.parametrize("name", [*NAMES.split(), "self"])
 def test_any_name_serves(name: str) -> None:
     """A variable may be called like a function, a dimension, a symbol of ours or a word of the emitted file."""
     text = f"sum(log(1 + exp({name} * y))) + norm2(A @ {name})**2"
@@ -350,8 +350,6 @@ def test_what_is_not_finite_shows(x: float) -> None:
     assert not np.isfinite(slope_at(x=[x, 1, 2])).any()
 
 
-@pytest.mark.filterwarnings("ignore:Casting complex values")
-@pytest.mark.xfail(strict=True, reason="fault T8")
 def test_a_hessian_takes_no_complex_vector() -> None:
     with pytest.raises(TypeError):
         sg.hessian("sum(x*x*x)", "x")(x=X).matvec(np.ones(3) * 1j)
@@ -382,7 +380,6 @@ def derived_within(seconds: float, text: str) -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=seconds, capture_output=True)
 
 
-@pytest.mark.xfail(strict=True, raises=subprocess.TimeoutExpired, reason="fault T24")
 def test_what_is_nested_deeply_is_done_within_seconds() -> None:
     derived_within(8, "sum(" + "tanh(" * 12 + "x" + ")" * 13)
 
@@ -443,8 +440,8 @@ UNGRADED: dict[str, Any] = {
     "ragged": lambda x: {"W": [[1], [1, 2]]},
     "asks for what is not there": lambda foo: {},
     "built in": len,
-    "no gradient": waits(lambda x: {}, fault=17),
-    "complex": waits(lambda x, z, t: {"W": right(x, z, t) + 1j}, fault=18),
+    "no gradient": lambda x: {},
+    "complex": lambda x, z, t: {"W": right(x, z, t) + 1j},
     "no array": waits(lambda x: {"W": _Stubborn()}, fault=22),
 }
 

@@ -568,7 +568,7 @@ def test_a_function_does_not_change_the_data() -> None:
         ("W2", lambda W3: W3, "asks for 'W3'"),
         ("W2", lambda x: {"W1": x}, "no gradient for 'W2'"),
         (None, lambda x: x, "not a dict"),
-        ("W2", lambda x: "text", "not an array of numbers"),
+        ("W2", lambda x: "text", "not an array of real numbers"),
     ],
 )
 def test_a_function_that_cannot_be_graded(wrt: str | None, function: Any, message: str) -> None:

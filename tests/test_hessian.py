@@ -273,7 +273,7 @@ def test_the_file_checks_shapes() -> None:
 
 def test_names_of_the_file_are_taken() -> None:
     with pytest.raises(EmitError, match="needs the name for itself"):
-        hessian("norm2(LowRank)**2", "LowRank").save("unwritten.py")
+        hessian("norm2(LowRank)**2", "LowRank", {"LowRank": "vector"}).save("unwritten.py")
     left = hessian("norm2(left @ x)**2", "x", {"left": "matrix(n, n)"})
     np.testing.assert_allclose(left(left=2 * np.eye(3), x=np.ones(3)).todense(), 8 * np.eye(3))
 

@@ -16,14 +16,14 @@ from sympy import Dummy, Expr, Symbol
 from symgrad.algebra.inverses import Facts
 from symgrad.algebra.naming import heads, nesting
 from symgrad.algebra.normal import normal
-from symgrad.algebra.ranges import decided, inside, with_ranges
+from symgrad.algebra.ranges import comparison, decided, inside, with_ranges
 from symgrad.algebra.tidy import cost, tidied
 from symgrad.algebra.views import plain_index, split_deltas, with_split_loops
 from symgrad.equations import Equation, System, equation
 from symgrad.errors import DeriveError
 from symgrad.formula.indexed import Element, Reduction, element, expression, substituted
 from symgrad.index.bounds import within
-from symgrad.index.definition import At, map_accesses, tested
+from symgrad.index.definition import At, map_accesses
 from symgrad.index.solution import Solution, solution
 from symgrad.names import free_name
 from symgrad.simplify.substitute import substitute
@@ -89,7 +89,7 @@ class Closed:
 
     def _reads(self, name: str) -> Sequence[str]:
         e = self.system.equations.get(name)
-        return () if e is None or name in self.keep else e.operands
+        return () if e is None or name in self.keep else self._with_tests(e).operands
 
     def _closed(self, name: str) -> Expr:
         e = self.system.equations.get(name)
@@ -113,22 +113,33 @@ class Closed:
             name = e.source(at)
             shape = self.system.shape(name)
             index = [map_accesses(i, lambda inner: element(e.operands, inner)) for i in at.index]
-            nested = at in tests and self.done[name].has(sp.Piecewise)
-            if at.view is not None or name in self.keep or nested or any(i.has(Element) for i in index):
+            if at.view is not None or name in self.keep or any(i.has(Element) for i in index):
                 return Element(name, index, at.view)
             read = substituted((heads(len(shape)), self.done[name]), index)
             condition = sp.And(*(inside(i, extents, n) for i, n in zip(index, shape, strict=True)))
             return sp.Piecewise((read, condition), (0, True))
 
         body = with_ranges(body, extents)
-        tests = tested(body)  # SymPy cannot hold a choice inside a condition
+        tests = body.atoms(sp.core.relational.Relational)
+
+        def tested(at: At) -> Expr:
+            """The value, or the tensor's own symbol where a sum of choices would stand in the condition."""
+            read = value(at)
+            hidden = any(r.has(sp.Piecewise) for r in read.atoms(Reduction))
+            return element(e.operands, at) if hidden else read
+
+        sides = {t: [map_accesses(side, tested) for side in t.args] for t in tests if t.atoms(At)}
+        body = body.xreplace({t: comparison(t.func, *pair) for t, pair in sides.items()})
         written = self._without_views(map_accesses(body, value), extents)
         return written.xreplace(dict(zip(own, heads(len(own)), strict=True)))
 
     def _with_tests(self, e: Equation) -> Equation:
         """The equation with tests of boolean tensors as the conditions that made these."""
-        made = {name: self.system.equations.get(name) for name in e.operands if self.system.dtype(name) == "bool"}
-        return substitute(self.system, e, {name: source for name, source in made.items() if source is not None})
+        made = {name: self.system.equations[name] for name in e.operands if self._is_test(name)}
+        return substitute(self.system, e, made) if made and e.solution is None else e
+
+    def _is_test(self, name: str) -> bool:
+        return name in self.system.equations and self.system.dtype(name) == "bool"
 
     def _without_views(self, expr: Expr, extents: dict[Symbol, Expr]) -> Expr:
         """Reads through a reshape as plain ones, where there is a way to write their index."""

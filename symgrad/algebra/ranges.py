@@ -106,3 +106,37 @@ def _scopes(expr: Expr, extents: Extents) -> Iterator[tuple[Expr, Extents]]:
         yield here, around
         inner = {**around, **dict(here.loops)} if isinstance(here, Reduction) else around
         stack.extend((part, inner) for part in ([here.body] if isinstance(here, Reduction) else here.args))
+
+
+def comparison(relation: type[Expr], left: Expr, right: Expr) -> Expr:
+    """A comparison of expressions that hold choices, as cases: SymPy cannot hold a choice inside a condition.
+
+    Choices inside sums stay where they are.
+    """
+    sums = {r: sp.Dummy(f"r{k}", real=True) for k, r in enumerate(_sums(left, right))}
+    cases = _cases(relation, left.xreplace(sums), right.xreplace(sums))
+    return cases.xreplace({dummy: r for r, dummy in sums.items()})
+
+
+def _sums(left: Expr, right: Expr) -> list[Expr]:
+    """The sums of both sides, those with others in them first."""
+    found = left.atoms(Reduction) | right.atoms(Reduction)
+    return sorted(found, key=lambda r: (-len(r.atoms(Reduction)), sp.default_sort_key(r)))
+
+
+def _cases(relation: type[Expr], left: Expr, right: Expr) -> Expr:
+    inner = (p for side in (left, right) for p in side.atoms(sp.Piecewise) if not _has_choice(p))
+    choice = min(inner, key=sp.default_sort_key, default=None)
+    if choice is None:
+        return relation(left, right)
+    cases, before = [], sp.true
+    for value, condition in choice.args:
+        sides = (side.xreplace({choice: value}) for side in (left, right))
+        cases.append(sp.And(before, condition, _cases(relation, *sides)))
+        before = sp.And(before, sp.Not(condition))
+    return sp.Or(*cases)
+
+
+def _has_choice(choice: Expr) -> bool:
+    """Whether there is a choice inside the choice."""
+    return any(value.has(sp.Piecewise) for value, _ in choice.args)

@@ -82,6 +82,8 @@ def hvp(expression: str, wrt: str | None = None, declare: Declarations = None, v
     problem = read_expression(expression, declare)
     name = _variable(problem, wrt)
     require_scalar(problem)
+    if not isinstance(vector, str) or vector in problem.variables:
+        raise DeriveError(f"the vector cannot be called {vector!r}", hint='a name that is not taken: vector="u"')
     first = derive_system(forward_of(problem), of=problem.output, wrt=[name], zeros=True)
     second = derive_system(first, of=first.gradients[name], wrt=[name], seed=vector, zeros=True)
     closed = Closed(second, symmetric=symmetric_variables(problem), whole=vector)

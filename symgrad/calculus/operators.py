@@ -458,6 +458,8 @@ def _count(shape: Shape) -> int:
 
 
 def _of_shape(v: Array, shape: Shape) -> Array:
+    if np.iscomplexobj(v):
+        raise TypeError("expected an array of real numbers, got complex ones")
     v = np.asarray(v, float)
     if v.shape != shape:
         raise ValueError(f"expected an array of shape {shape}, got {v.shape}")

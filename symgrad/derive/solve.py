@@ -93,15 +93,16 @@ def _reads_zero(loop: Symbol, extent: Expr, factor: At, shape: tuple[Expr, ...])
 def _polynomial(body: Expr, loops: Iterable[Symbol]) -> bool:
     """Whether the body is finite for any finite values of what it reads, and for any index: seen by its form alone."""
     moving = {*loops}
-    stack = [body]
-    while stack:
-        here = stack.pop()
+    pending = [body]
+    while pending:
+        here = pending.pop()
         if isinstance(here, At) or here in moving or not (here.has(At) or here.free_symbols & moving):
             continue
         if isinstance(here, sp.Add | sp.Mul):
-            stack.extend(here.args)
-        elif isinstance(here, sp.Pow) and here.exp.is_Integer and here.exp >= 0:
-            stack.append(here.base)
+            pending.extend(here.args)
         else:
-            return False
+            base, times = here.as_base_exp()
+            if base == here or not times.is_Integer or times < 0:
+                return False
+            pending.append(base)
     return True

@@ -90,6 +90,8 @@ def _number(value: Expr) -> tuple[str, int]:
 def _constant_atom(value: Expr) -> tuple[str, int]:
     if value == sp.pi:
         return r"\pi", ATOM
+    if value == sp.E:
+        return "e", ATOM
     if isinstance(value, sp.floor):
         return rf"\left\lfloor {constant(value.args[0])[0]} \right\rfloor", ATOM
     if isinstance(value, sp.Pow) and not isinstance(value, sp.exp):

@@ -92,6 +92,8 @@ def _number(value: Expr) -> Rendered:
 def _constant_atom(value: Expr) -> Rendered:
     if value == sp.pi:
         return [identifier("π")], ATOM
+    if value == sp.E:
+        return [identifier("e")], ATOM
     if isinstance(value, sp.floor):
         return [fenced("⌊", elements(n.Constant(value.args[0])), "⌋")], ATOM
     if isinstance(value, sp.Pow) and not isinstance(value, sp.exp):

@@ -76,6 +76,8 @@ def _constant_sum(value: Expr) -> str:
 def _constant_atom(value: Expr) -> tuple[str, int]:
     if value == sp.pi:
         return "π", ATOM
+    if value == sp.E:
+        return "e", ATOM
     if isinstance(value, sp.floor):
         return f"⌊{constant(value.args[0])[0]}⌋", ATOM
     if isinstance(value, sp.Pow) and not isinstance(value, sp.exp):
