@@ -88,16 +88,28 @@ class HessianFormula:
 
     @property
     def lines(self) -> list[Line]:
-        """One for each block, and those of the symbols that they introduce."""
-        lines: list[Line] = []
+        """One for each block, then those of the symbols that they introduce."""
+        own, introduced = self._lines()
+        return [*own, *introduced]
+
+    def _lines(self) -> tuple[list[Line], list[Line]]:
+        """(the blocks' lines, those of the symbols in them)."""
+        own: list[Line] = []
+        introduced: dict[str, Line] = {}
         for block in self.blocks.values():
-            lines += block.short.map_lines(_left(block, "{}"), _left(block, "vec({})"), *block.shapes)
-        return list({line.text: line for line in lines}.values())
+            first, *rest = block.short.map_lines(_left(block, "{}"), _left(block, "vec({})"), *block.shapes)
+            own.append(first)
+            introduced |= {line.text: line for line in rest}
+        return own, list(introduced.values())
 
     @property
     def text(self) -> str:
-        """The formulas, one below the other."""
-        return "\n".join(part for line in self.lines for part in line.wrapped(""))
+        """The formulas, one below the other, and what their symbols stand for."""
+        own, introduced = self._lines()
+        written = [part for line in own for part in line.wrapped("")]
+        if introduced:
+            written += ["where", *(part for line in introduced for part in line.wrapped("  "))]
+        return "\n".join(written)
 
     @property
     def latex(self) -> str:
