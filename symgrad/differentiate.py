@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from symgrad.calculus import Derivative, HessianFormula, gradient, hessian, hvp, jacobian
+from symgrad.calculus import Derivative, gradient, hessian, hvp, jacobian
+from symgrad.calculus.result import Result
 from symgrad.errors import DeriveError, FormulaError
 from symgrad.expression import Declaration, read_declaration
 
-Result = Derivative | HessianFormula
 Writer = Callable[[Path, bytes], None]
 
 _KINDS: dict[str, Callable[..., Result]] = {

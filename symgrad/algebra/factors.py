@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import sympy as sp
 from sympy import Expr, Integer, Symbol
 
@@ -46,14 +48,19 @@ def numbers_in_front(term: Expr) -> Expr:
     return sp.Mul(*numbers, *rest) if numbers else term
 
 
+def added_powers(factors: Iterable[tuple[Expr, Expr]]) -> dict[Expr, Expr]:
+    """base -> the sum of its powers."""
+    powers: dict[Expr, Expr] = {}
+    for base, power in factors:
+        powers[base] = powers.get(base, Integer(0)) + power
+    return powers
+
+
 def gathered(term: Expr) -> Expr:
     """u**a / u = u**(a - 1), and sinh(u)/cosh(u) = tanh(u), which neither overflow nor divide by 0 where these do."""
     if not isinstance(term, sp.Mul):
         return term
-    powers: dict[Expr, Expr] = {}
-    for factor in term.args:
-        base, power = (factor, Integer(1)) if isinstance(factor, sp.exp) else factor.as_base_exp()
-        powers[base] = powers.get(base, Integer(0)) + power
+    powers = added_powers((f, Integer(1)) if isinstance(f, sp.exp) else f.as_base_exp() for f in term.args)
     for base in [b for b in powers if isinstance(b, sp.sinh)]:
         below = sp.cosh(base.args[0])
         if powers[base].is_positive and powers.get(below) == -powers[base]:

@@ -57,7 +57,7 @@ def _shortened(system: System, forward: System, name: str, ends: Collection[str]
     nested = Closed(system, keep - {name})
     expr = _known_sums(nested[name], nested, forward)
     _, short = tidied(expr, Facts())
-    if nesting(short) >= _depth(system, name, inner, keep):
+    if nesting(short) >= _depth(system, name, inner):
         return system
     build = Contractions(system.copy())
     made = build.add(short, system.shape(name))
@@ -67,10 +67,10 @@ def _shortened(system: System, forward: System, name: str, ends: Collection[str]
 def _known_sums(expr: Expr, closed: Closed, forward: System) -> Expr:
     """Sums of a tensor of the network that its own definition says to be a number: Σ (x - mean x) = 0."""
     change = {}
+    leaves = Closed(forward, [n for n, e in forward.equations.items() if e.origin == n])
     for total in expr.atoms(Reduction):
         body = total.body
         if isinstance(body, Element) and body.view is None and body.name in forward.equations and total.kind == "sum":
-            leaves = Closed(forward, [n for n, e in forward.equations.items() if e.origin == n])
             value = substituted((heads(len(body.index)), leaves[body.name]), body.index)
             found = expanded(Reduction("sum", value, total.loops), closed.facts)
             if found.is_number:
@@ -78,7 +78,7 @@ def _known_sums(expr: Expr, closed: Closed, forward: System) -> Expr:
     return normal(expr.xreplace(change), closed.facts) if change else expr
 
 
-def _depth(system: System, name: str, inner: Collection[str], keep: Collection[str]) -> int:
+def _depth(system: System, name: str, inner: Collection[str]) -> int:
     """How many sums stand inside each other in equations that read each other."""
     deepest: dict[str, int] = {}
     for n in system.equations:

@@ -19,6 +19,7 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.algebra.delta import Delta
+from symgrad.algebra.factors import added_powers
 from symgrad.algebra.inverses import Facts
 from symgrad.algebra.naming import head, opened, renamed
 from symgrad.algebra.normal import expanded, normal
@@ -139,11 +140,8 @@ def joined(expr: Expr) -> Expr:
 
 
 def _joined(product: Expr) -> Expr:
-    bases: dict[Expr, Expr] = {}
-    for factor in product.args:
-        base, power = factor.as_base_exp()
-        bases[base] = bases.get(base, sp.Integer(0)) + power
-    return sp.Mul(*(base**power for base, power in bases.items()))
+    powers = added_powers(factor.as_base_exp() for factor in product.args)
+    return sp.Mul(*(base**power for base, power in powers.items()))
 
 
 def softmax_recognised(expr: Expr, facts: Facts, name: str, shapes: Shapes) -> tuple[Expr, Given] | None:

@@ -8,11 +8,9 @@ the outcome is closed, brought to its shortest form, and printed and emitted fro
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from sympy import Dummy, Expr
 
@@ -20,6 +18,7 @@ from symgrad.algebra.closed import Closed, jacobian_of
 from symgrad.algebra.naming import head, heads
 from symgrad.calculus.display import symbol
 from symgrad.calculus.forward import forward_of, symmetric_variables
+from symgrad.calculus.result import Result
 from symgrad.calculus.shortened import Shortened, computed
 from symgrad.calculus.steps import CalculusSteps, gradient_steps
 from symgrad.calculus.structure import name_of, pieces
@@ -29,13 +28,10 @@ from symgrad.emit.function import Check, FunctionProgram, emit_function
 from symgrad.equations import System
 from symgrad.errors import DeriveError, nearest
 from symgrad.expression import Declaration, Problem, read_expression
-from symgrad.formula import Derivation
-from symgrad.formula.derivation import notebook_bundle
 from symgrad.formula.indexed import Element, Reduction
-from symgrad.formula.lines import Line, latex_block, mathml_block
+from symgrad.formula.lines import Line
 from symgrad.formula.notation import Atom
 from symgrad.names import free_name
-from symgrad.pipeline import derive
 
 Declarations = Mapping[str, str | Declaration] | None
 
@@ -136,7 +132,7 @@ def _axes_first(expr: Expr, old: int, new: int) -> Expr:
 
 
 @dataclass
-class Derivative:
+class Derivative(Result):
     """A derivative of an expression. Printed: the expression, the derivative, and what its symbols stand for.
 
     Called with an array for each variable, by keyword, it evaluates the emitted NumPy function in float64.
@@ -207,25 +203,12 @@ class Derivative:
             written += ["where", *(part for line in rest for part in line.wrapped("  "))]
         return "\n".join(written)
 
-    @property
-    def latex(self) -> str:
-        """The same in LaTeX, for math mode."""
-        return latex_block(self.lines)
-
-    @property
-    def mathml(self) -> str:
-        """The same as a `math` element."""
-        return mathml_block(self.lines)
-
     def __str__(self) -> str:
         value = [part for line in self.value_lines for part in line.wrapped("")]
         return "\n".join([*value, self.text, f"shapes: {shapes_of(self.problem)}"])
 
     def __repr__(self) -> str:
         return f"<{self.kind}: {self.lines[0].text}>"
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return notebook_bundle(str(self), self.latex, self.mathml)
 
     # a Jacobian's structure
 
@@ -254,11 +237,6 @@ class Derivative:
 
     # steps
 
-    @cached_property
-    def derivation(self) -> Derivation:
-        """The derivation of the expression's network."""
-        return derive(self.problem.graph, of=self.problem.output, wrt=[self.names[0]])
-
     def steps(self) -> CalculusSteps:
         """A gradient derived step by step, with every rule that was used. Raises DeriveError for other derivatives."""
         if self.kind != "gradient":
@@ -272,9 +250,7 @@ class Derivative:
         """The emitted function."""
         system, tensors = self._computed()
         check = Check(tensors["value"], {self.kind: self.names[0]}, properties=self._properties())
-        return emit_function(
-            system, self.kind, {self.kind: tensors[self.kind]}, title=str(self), check=check
-        )
+        return emit_function(system, self.kind, {self.kind: tensors[self.kind]}, title=str(self), check=check)
 
     def _computed(self) -> tuple[System, dict[str, str]]:
         output = self.problem.output
@@ -286,21 +262,3 @@ class Derivative:
 
     def _properties(self) -> dict[str, frozenset[str]]:
         return {name: v.properties for name, v in self.problem.variables.items() if v.properties}
-
-    @property
-    def source(self) -> str:
-        """The NumPy function."""
-        return self.program.source
-
-    @property
-    def code(self) -> str:
-        """The function as a file of its own, with shape checks and a check of its own result."""
-        return self.program.standalone
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `code`, whole or not at all. Raises FileError where that cannot be."""
-        self.program.save(path)
-
-    def __call__(self, /, **arrays: Any) -> Any:
-        """The derivative at these values."""
-        return self.program(**arrays)

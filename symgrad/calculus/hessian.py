@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
 
 from symgrad.algebra.closed import Closed, jacobian_of
 from symgrad.calculus.derivative import Declarations, require_scalar
 from symgrad.calculus.display import symbol
 from symgrad.calculus.forward import forward_of, symmetric_variables
+from symgrad.calculus.result import Result
 from symgrad.calculus.shortened import Shortened
 from symgrad.calculus.structure import name_of, pieces
 from symgrad.calculus.structured import Block, Differentiated, MapProgram, emit_map
 from symgrad.derive import derive_system
 from symgrad.errors import DeriveError, nearest
 from symgrad.expression import Problem, read_expression
-from symgrad.formula.derivation import notebook_bundle
-from symgrad.formula.lines import Line, latex_block, mathml_block
+from symgrad.formula.lines import Line
 from symgrad.formula.notation import Atom
 from symgrad.names import free_name
 
@@ -51,7 +49,7 @@ def _variables(problem: Problem, wrt: str | Sequence[str] | None) -> tuple[str, 
     return tuple(dict.fromkeys(names))
 
 
-class HessianFormula:
+class HessianFormula(Result):
     """The Hessian of an expression. Printed: its formula. Called with arrays: the Hessian there.
 
     Attributes:
@@ -111,24 +109,11 @@ class HessianFormula:
             written += ["where", *(part for line in introduced for part in line.wrapped("  "))]
         return "\n".join(written)
 
-    @property
-    def latex(self) -> str:
-        """The same in LaTeX, for math mode."""
-        return latex_block(self.lines)
-
-    @property
-    def mathml(self) -> str:
-        """The same as a `math` element."""
-        return mathml_block(self.lines)
-
     def __str__(self) -> str:
         return f"{self.text}\nstructure: {self.structure}"
 
     def __repr__(self) -> str:
         return f"<hessian: {self.structure}>"
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return notebook_bundle(str(self), self.latex, self.mathml)
 
     # the code
 
@@ -144,24 +129,6 @@ class HessianFormula:
         first = self._first
         short = {n: Shortened(first, first[g], first.system.shape(n)) for n, g in self._slopes.items()}
         return Differentiated("gradient", short)
-
-    @property
-    def source(self) -> str:
-        """The NumPy function, and the classes of what it returns."""
-        return self.program.source
-
-    @property
-    def code(self) -> str:
-        """The function as a file of its own, with shape checks and a check of its own result."""
-        return self.program.standalone
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `code`, whole or not at all. Raises FileError where that cannot be."""
-        self.program.save(path)
-
-    def __call__(self, /, **arrays: Any) -> Any:
-        """The Hessian at these values, with `matvec`, `solve` and `todense`."""
-        return self.program(**arrays)
 
 
 def _left(block: Block, form: str) -> Atom:
