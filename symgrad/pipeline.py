@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import reduce
 
 import networkx as nx
@@ -15,6 +15,7 @@ from symgrad.errors import EmitError, nearest
 from symgrad.expand import expand
 from symgrad.formula import Comments, Derivation, Passes, Record
 from symgrad.optimizers import optimizer_named
+from symgrad.passes import left_out
 from symgrad.simplify import (
     apply_masks_last,
     fold_constants,
@@ -90,6 +91,7 @@ def emit(
     dtype: str = "float32",
     style: str = "fast",
     title: str = "",
+    without: Collection[str] = (),
 ) -> Program:
     """The derivation as a program that needs only NumPy.
 
@@ -101,6 +103,7 @@ def emit(
         dtype: float32 or float64.
         style: "fast" works in planned memory, "readable" is the textbook version of the same statements.
         title: the first line of the program's docstring.
+        without: passes of the fast style (see `symgrad.passes.PASSES`) to leave out, to measure what they are worth.
 
     Raises EmitError for an unknown option, or a network that cannot be a program.
     """
@@ -113,20 +116,20 @@ def emit(
         raise EmitError(
             f"a program is made from a derivation, not from {type(derivation).__name__}", hint="sg.derive(graph)"
         )
-    update = optimizer_named(optimizer)
+    update, absent = optimizer_named(optimizer), left_out(without)
     forward = derivation.forward
     if forward.loss is None or derivation.system.loss != forward.loss:
         raise EmitError("only the gradients of the graph's loss make a training program", hint="sg.graph(loss)")
-    system = training_system(derivation, style)
+    system = training_system(derivation, style, absent)
     comments = Comments(system)
     formulas = {e.name: comments(e.name) for e in system}
     described = title or f"Training code of the network with the loss {forward.loss!r}"
     return emit_module(
-        Request(forward, system, update, dtype, style, described, str(derivation), formulas, forward.loss)
+        Request(forward, system, update, dtype, style, described, str(derivation), formulas, forward.loss, absent)
     )
 
 
-def training_system(derivation: Derivation, style: str = "fast") -> System:
+def training_system(derivation: Derivation, style: str = "fast", without: Collection[str] = ()) -> System:
     """The equations of a program: forward, loss and every gradient in the stable form, in this order.
 
     In the readable style every node of the network keeps an equation of its own.

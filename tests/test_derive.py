@@ -432,7 +432,7 @@ def test_no_definition_stops_a_gradient() -> None:
 
 
 ORDER = (
-    ("errors", "names"),
+    ("errors", "names", "passes"),
     ("writing", "markup"),
     ("index",),
     ("ops",),
@@ -445,6 +445,7 @@ ORDER = (
     ("simplify", "evaluate"),
     ("algebra",),
     ("lower",),
+    ("optimise",),
     ("schedule",),
     ("emit",),
     ("pipeline",),

@@ -17,6 +17,7 @@ from symgrad.errors import EmitError
 from symgrad.lower import lower
 from symgrad.lower.ir import Code
 from symgrad.names import free_name
+from symgrad.optimise import optimise
 from symgrad.optimizers import Optimizer
 
 
@@ -40,6 +41,7 @@ class Request:
         forward: the network's equations, for how parameters start.
         system: forward and adjoint equations, simplified, in the order forward, loss, backward.
         comments: equation -> formula, for every equation; description: the module's docstring.
+        without: the passes that are left out.
     """
 
     forward: System
@@ -51,6 +53,7 @@ class Request:
     description: str
     comments: Mapping[str, str]
     loss: str
+    without: frozenset[str] = frozenset()
 
     @property
     def notes(self) -> dict[str, str]:
@@ -74,7 +77,9 @@ class Request:
         for name in self.system.gradients.values():
             array = code.values[name]
             code.arrays[array] = replace(code.arrays[array], kind="gradient")
-        return code
+        if self.style == "readable":
+            return code
+        return optimise(code, [code.values[name] for name in (*self.system.outputs, self.loss)], self.without)
 
     @cached_property
     def constants(self) -> dict[str, str]:
