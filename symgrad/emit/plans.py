@@ -21,7 +21,7 @@ Stages = tuple[Job, Job, Job]  # forward, loss, backward
 Rows = Callable[[int, int, int, Allocate], Stages]
 Task = tuple[Job, int, int, float]  # job, the range of the flat gradient that it completes, cost
 
-_BLOCK = 1 << 16  # elements of a gradient that one task computes
+_BLOCK = 1 << 18  # elements of a gradient that one task computes
 
 
 class _Plan(NamedTuple):
@@ -120,7 +120,7 @@ def _job(stages: list[Job], start: int, stop: int, divided: bool) -> Job:
 
 def _blocks(rows: Callable[[int, int], Job], count: int, width: int, first: int, cost: float) -> list[Task]:
     """Tasks of whole rows of a gradient that lies in the flat vector from `first` on."""
-    number = max(1, count * width // _BLOCK)
+    number = max(4, count * width // _BLOCK)
     bounds = [count * k // number for k in range(number + 1)]
     pairs = zip(bounds, bounds[1:], strict=False)
     return [(rows(a, b), first + a * width, first + b * width, cost * (b - a) / count) for a, b in pairs]

@@ -50,11 +50,14 @@ class _Pass:
         self.rewritten: set[str] = set()
         self.sums_over: dict[str, list[frozenset[str]]] = {}  # first operand -> operands of the sums
         self.taken = {*system.leaves, *system.equations}
+        self.reach: dict[str, frozenset[str]] = {}  # open equation -> what it reads when all is written out
+        self.uneven: set[str] = set()  # open equations in which something lacks one of their loops
 
     def run(self) -> System:
         for e in self.system:
             for made in self._made(e):
                 self.result.add(made)
+                self._note(made)
                 if _is_sum(made):
                     key, scale = _without_scale(made)
                     self.known.setdefault(key, (made.name, scale))
@@ -70,7 +73,31 @@ class _Pass:
             return [self._cancelled(e)]
         return [e]
 
+    def _note(self, e: Equation) -> None:
+        """What opening e would show, so that it need not be opened to find out."""
+        if not self._is_open(e.name):
+            return
+        loops = {i for i, _ in e.definition.loops}
+        self.reach[e.name] = self._written_out(e)
+        if self.uneven.intersection(e.operands) or any(not loops <= at.free_symbols for at in e.definition.accesses):
+            self.uneven.add(e.name)
+
+    def _hopeless(self, e: Equation) -> bool:
+        """Whether e with its operands written out cannot be promising."""
+        bound = {i for i, _ in e.definition.reduced}
+        if self.uneven.intersection(e.operands) or any(not bound <= at.free_symbols for at in e.definition.accesses):
+            return False
+        reach = self._written_out(e)
+        return not any(names <= reach for k in reach for names in self.sums_over.get(k, ()))
+
+    def _written_out(self, e: Equation) -> frozenset[str]:
+        """The operands of e, those that can be opened replaced by what they read in the end."""
+        kept = frozenset(k for k in e.operands if k not in self.reach)
+        return kept.union(*(self.reach[k] for k in e.operands if k in self.reach))
+
     def _summed(self, e: Equation) -> list[Equation]:
+        if self._hopeless(e):
+            return [e]
         opened = self._open(e)
         if not self._promising(opened):
             return [e]
