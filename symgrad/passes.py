@@ -6,7 +6,30 @@ from collections.abc import Iterable
 
 from symgrad.errors import EmitError, nearest
 
-PASSES: dict[str, str] = {}  # name -> what it does, in the order in which they run
+PASSES: dict[str, str] = {  # name -> what it does, in the order in which they run
+    "share_functions": "one tanh, exp or quotient for all equations that read it, forward and backward",
+    "read_masks_of_values": "the mask of relu's gradient is read from relu's value",
+    "pool_first": "a max over windows comes before bias, relu and whatever else does not decrease",
+    "merge_taps": "a convolution that is pooled without overlap is computed for all places of a window at once",
+    "drop_copies": "who reads an unchanged copy reads the tensor itself",
+    "share_masks": "comparisons that several equations make are made once",
+    "add_overlaps": "the adjoint of windows is one product, and its overlapping parts added up",
+    "share_invariant": "factors that all parts of a scatter share are multiplied once",
+    "pad_windows": "windows that reach outside read a copy with a border, the same forward and backward",
+    "move_batch_last": "tensors over which windows slide lie in memory with the batch as the last axis",
+    "copy_windows": "the windows that a product reads are copied once, for forward and backward",
+    "unroll_windows": "reductions over a few neighbours are expressions of strided views",
+    "same_memory": "a tensor that is another one in a new shape is a view of it",
+    "constant_borders": "zeros that nothing is written over are written once",
+    "write_parts": "scatters at known places are written part by part, and added only where parts overlap",
+    "small_products": "long thin products as many small ones, for which BLAS has kernels of their own",
+    "accumulate_scatters": "what is 0 but for a few elements is added to those of the sum that reads it",
+    "join_parts": "sums of arrays that are zero but for boxes: the boxes are written into one array",
+    "forward_destinations": "no copies: what makes a value writes it where it is wanted",
+    "stack_contractions": "products of one form become one product over operands that lie behind one another",
+    "share_early": "what elementwise bodies of one form can know early is computed for all of them at once",
+    "transpose_once": "a transposed right operand of several small products is copied once",
+}
 
 
 def left_out(without: Iterable[str]) -> frozenset[str]:

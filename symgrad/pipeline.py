@@ -14,14 +14,17 @@ from symgrad.equations import System
 from symgrad.errors import EmitError, nearest
 from symgrad.expand import expand
 from symgrad.formula import Comments, Derivation, Passes, Record
+from symgrad.lower import arrange, arrange_network
 from symgrad.optimizers import optimizer_named
 from symgrad.passes import left_out
 from symgrad.simplify import (
     apply_masks_last,
     fold_constants,
     fuse_elementwise,
+    read_masks_of_values,
     reuse_forward_values,
     share_equal,
+    share_functions,
     simplify_sums,
     stabilise,
 )
@@ -121,12 +124,20 @@ def emit(
     if forward.loss is None or derivation.system.loss != forward.loss:
         raise EmitError("only the gradients of the graph's loss make a training program", hint="sg.graph(loss)")
     system = training_system(derivation, style, absent)
-    comments = Comments(system)
-    formulas = {e.name: comments(e.name) for e in system}
+    formulas = _comments(system)
+    if style == "fast":
+        system = in_order(arrange(system, absent), forward.loss)
+        formulas = _comments(system) | formulas
     described = title or f"Training code of the network with the loss {forward.loss!r}"
     return emit_module(
         Request(forward, system, update, dtype, style, described, str(derivation), formulas, forward.loss, absent)
     )
+
+
+def _comments(system: System) -> dict[str, str]:
+    """The formula of each equation, on one line."""
+    comments = Comments(system)
+    return {e.name: comments(e.name) for e in system}
 
 
 def training_system(derivation: Derivation, style: str = "fast", without: Collection[str] = ()) -> System:
@@ -136,6 +147,14 @@ def training_system(derivation: Derivation, style: str = "fast", without: Collec
     """
     forward = derivation.forward
     assert forward.loss is not None
-    derived = derive_system(stabilise(fold_constants(forward)), wrt=list(derivation), zeros=True)
+    network = stabilise(fold_constants(forward))
+    if style == "fast":
+        network = arrange_network(network, without)
+    derived = derive_system(network, wrt=list(derivation), zeros=True)
     keep = [e.name for e in forward if e.name == e.origin] if style == "readable" else []
-    return in_order(simplify(derived, keep), forward.loss)
+    system = simplify(derived, keep)
+    if style == "fast" and "share_functions" not in without:
+        system = share_functions(system)
+    if style == "fast" and "read_masks_of_values" not in without:
+        system = read_masks_of_values(system)
+    return in_order(system, forward.loss)

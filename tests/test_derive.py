@@ -432,7 +432,7 @@ def test_no_definition_stops_a_gradient() -> None:
 
 
 ORDER = (
-    ("errors", "names", "passes"),
+    ("errors", "names", "passes", "machine"),
     ("writing", "markup"),
     ("index",),
     ("ops",),

@@ -14,7 +14,7 @@ from symgrad.emit import runtime, special
 from symgrad.emit.initial import initialisers
 from symgrad.equations import System, shape_attribute
 from symgrad.errors import EmitError
-from symgrad.lower import lower
+from symgrad.lower import LOWERING_PASSES, lower
 from symgrad.lower.ir import Code
 from symgrad.names import free_name
 from symgrad.optimise import optimise
@@ -73,7 +73,8 @@ class Request:
     @cached_property
     def code(self) -> Code:
         """The lowered statements; the arrays of gradients belong to the caller."""
-        code = lower(self.system, _reserved(self.forward))
+        passes = LOWERING_PASSES - self.without if self.style == "fast" else ()
+        code = lower(self.system, _reserved(self.forward), passes)
         for name in self.system.gradients.values():
             array = code.values[name]
             code.arrays[array] = replace(code.arrays[array], kind="gradient")

@@ -10,8 +10,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -224,8 +224,8 @@ def _aligned(shape: tuple[int, ...], dtype: Any = DTYPE) -> Array:
     return aligned.reshape(shape)
 
 
-def _flat() -> Array:
-    return _aligned((sum(map(math.prod, PARAMETERS.values())),))
+def _flat(make: Allocate = _aligned) -> Array:
+    return make((sum(map(math.prod, PARAMETERS.values())),), DTYPE)
 
 
 def _views(flat: Array) -> Arrays:
@@ -238,11 +238,11 @@ def _views(flat: Array) -> Arrays:
     return views
 
 
-def _gradients(flat: Array, dims: dict[str, int]) -> Arrays:
+def _gradients(flat: Array, dims: dict[str, int], make: Allocate) -> Arrays:
     """Where each gradient goes: a parameter's into `flat`, any other tensor's into an array of its own."""
     views = _views(flat)
     return {
-        name: views[name] if name in views else np.empty([_size(n, dims) for n in shape], DTYPE)
+        name: views[name] if name in views else make(tuple(_size(n, dims) for n in shape), DTYPE)
         for name, shape in GRADIENTS.items()
     }
 
@@ -302,58 +302,125 @@ def _check_hyper(given: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in given.items()}
 
 
+# Overflow and underflow are harmless in the work; other floating-point errors are left to the caller's np.errstate.
+_quiet = np.errstate(over="ignore", under="ignore")
+
+
+# <execution>
+# ---- The order of the work -------------------------------------------------------------------------------
+
+Job = Callable[[Arrays], None]  # a part of the work on one batch, whose inputs it takes by name
+Allocate = Callable[[tuple[int, ...], Any], Array]  # zeros of a shape and dtype
+Update = Callable[[int, dict[str, float]], None]  # step number and hyperparameters
+
+
+class _Crew:
+    """Who does the work: the calling thread, one thing after the other."""
+
+    def __init__(self, threads: int | None, workers: str) -> None:
+        if threads not in (None, 1) or workers != "thread":
+            raise DataError("threads, workers: this program works on one thread\n  hint: emit it in the fast style")
+        self.threads, self.workers, self.make = threads, workers, _aligned
+
+    def optimizer(self, theta: Array, grad: Array, state: Arrays, scale: list[float]) -> Update:
+        return _bind_update(theta, grad, state)
+
+    def bound(
+        self, params: Arrays, grads: Arrays, dims: dict[str, int], inputs: Arrays, update: Update | None = None
+    ) -> _Bound:
+        return _Bound(*_bind(params, grads, dims))
+
+
+class _Bound:
+    """The network with buffers for one set of input shapes. The parts of the work follow one another."""
+
+    def __init__(
+        self, forward: Callable[[Arrays], tuple[Array, ...]], loss: Callable[[Arrays], float], backward: Job
+    ) -> None:
+        self._forward, self._loss, self.tasks = forward, loss, backward
+        self.outputs: tuple[Array, ...] = ()
+        self.loss = math.nan
+
+    def forward(self, inputs: Arrays) -> None:
+        self.outputs = self._forward(inputs)
+
+    def whole(self, inputs: Arrays) -> None:
+        """All that comes before the tasks, which complete the gradients."""
+        self.forward(inputs)
+        self.loss = self._loss(inputs)
+
+    until_loss = whole
+
+    def descend(self, inputs: Arrays, update: Update, step: int, hyper: dict[str, float]) -> None:
+        """The tasks and the optimizer's update."""
+        self.tasks(inputs)
+        update(step, hyper)
+
+
+def _state_scale(hyper: dict[str, float]) -> list[float]:
+    """What each part of the state, as it is kept, has to be multiplied by."""
+    return [1.0] * len(STATE)
+
+
+# </execution>
 # ---- Pure functions ------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _running(inputs: Arrays) -> Iterator[None]:
-    """Let overflow and underflow pass, which are harmless here, and explain other errors."""
-    try:
-        with np.errstate(over="ignore", under="ignore"):
-            yield
-    except ZeroDivisionError as error:
+def _explain(error: Exception, inputs: Arrays) -> None:
+    """Raise what says more than an error in the middle of the numbers does, if there is more to say."""
+    if isinstance(error, ZeroDivisionError):
         raise TrainingError("the update divides by zero\n  hint: check the hyperparameters") from error
-    except IndexError as error:
-        whole = {name: array for name, array in inputs.items() if array.dtype.kind == "i"}
-        if not whole:
-            raise
+    whole = {name: array for name, array in inputs.items() if array.dtype.kind == "i"}
+    if isinstance(error, IndexError) and whole:
         ranges = "; ".join(f"input {name!r}: values {a.min()} to {a.max()}" for name, a in whole.items())
         raise DataError(f"{ranges}: {error}\n  hint: classes and indices count from 0") from error
 
 
-def _copied(outputs: tuple[Array, ...]) -> Any:
+@_quiet
+def _run(run: Job, inputs: Arrays) -> None:
+    """Run a part of the work on these inputs."""
+    try:
+        run(inputs)
+    except IndexError as error:
+        _explain(error, inputs)
+        raise
+
+
+def _copied(outputs: Sequence[Array]) -> Any:
     copies = tuple(np.array(output) for output in outputs)
     return copies[0] if len(copies) == 1 else copies
 
 
-def _evaluate(params: Mapping[str, Any], inputs: Mapping[str, Any], backward: bool) -> tuple[float, Arrays]:
-    arrays, dims = _check_inputs(inputs, INPUTS)
-    grads = _gradients(_flat(), dims)
-    run_forward, run_loss, run_backward = _bind(_check_params(params), grads, dims)
-    with _running(arrays):
-        run_forward(arrays)
-        loss = float(run_loss(arrays))
-        if backward:
-            run_backward(arrays)
-    return loss, grads
+def _bound(params: Mapping[str, Any], inputs: Arrays, dims: dict[str, int]) -> tuple[_Bound, Arrays]:
+    """The network bound to these parameters, and where its gradients go."""
+    grads = _gradients(_flat(), dims, _aligned)
+    return _Crew(1, "thread").bound(_check_params(params), grads, dims, inputs), grads
 
 
 def forward(params: Mapping[str, Any], /, **inputs: Any) -> Any:
     """The network's output, or the tuple of its outputs, as fresh arrays."""
     arrays, dims = _check_inputs(inputs, FORWARD_INPUTS)
-    run_forward, _, _ = _bind(_check_params(params), _gradients(_flat(), dims), dims)
-    with _running(arrays):
-        return _copied(run_forward(arrays))
+    network, _ = _bound(params, arrays, dims)
+    _run(network.forward, arrays)
+    return _copied(network.outputs)
 
 
 def loss_fn(params: Mapping[str, Any], /, **inputs: Any) -> float:
     """The loss of one batch."""
-    return _evaluate(params, inputs, backward=False)[0]
+    arrays, dims = _check_inputs(inputs, INPUTS)
+    network, _ = _bound(params, arrays, dims)
+    _run(network.until_loss, arrays)
+    return float(network.loss)
 
 
 def loss_and_grads(params: Mapping[str, Any], /, **inputs: Any) -> tuple[float, Arrays]:
     """The loss of one batch and its gradients, by name: fresh arrays as GRADIENTS lists them."""
-    return _evaluate(params, inputs, backward=True)
+    arrays, dims = _check_inputs(inputs, INPUTS)
+    network, grads = _bound(params, arrays, dims)
+    _run(network.whole, arrays)
+    loss = float(network.loss)
+    _run(network.tasks, arrays)
+    return loss, grads
 
 
 # ---- Batches and progress --------------------------------------------------------------------------------
@@ -443,6 +510,11 @@ def _signature() -> list[str]:
     return [f"type {np.dtype(DTYPE)}", *parameters, *state, f"network {NETWORK}"]
 
 
+def _state_keys(scale: list[float]) -> list[str]:
+    """The names in a file of the parts of the state, which tell whether they are to be multiplied by `scale`."""
+    return [f"state/{name}" if c == 1 else f"scaled state/{name}" for name, c in zip(STATE, scale, strict=True)]
+
+
 def _check_signature(path: Path, found: list[str]) -> None:
     for theirs, ours in zip([*found, "nothing more"], [*_signature(), "nothing more"], strict=False):
         if theirs != ours:
@@ -481,22 +553,46 @@ def _write_npz(path: Path, arrays: dict[str, Any]) -> None:
 # ---- Training --------------------------------------------------------------------------------------------
 
 
+_ndarray, _at_least, _UNSIGNED = np.ndarray, np.greater_equal, np.dtype(np.uint64)  # looked up in every step
+
+
 class _Workspace:
-    """The network bound to a trainer's vectors, with buffers for one set of input shapes."""
+    """The network bound to a trainer's vectors for one set of input shapes, and how to tell what fits it."""
 
-    def __init__(self, params: Arrays, grad: Array, inputs: Arrays, dims: dict[str, int]) -> None:
-        self.signature = [(name, array.dtype, array.shape) for name, array in inputs.items()]
-        self.forward, self.loss, self.backward = _bind(params, _gradients(grad, dims), dims)
+    def __init__(self, network: _Bound, inputs: Arrays) -> None:
+        self.network = network
+        self.signature = [
+            (name, a.dtype, a.shape, self._limit(name, a.shape) if name in RANGES else None)
+            for name, a in inputs.items()
+        ]
 
-    def fits(self, given: Mapping[str, Any], needed: Collection[str]) -> bool:
+    @staticmethod
+    def _limit(name: str, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        """What the input's values must be less than, and where to note which are not."""
+        return np.array(RANGES[name][1], _UNSIGNED), np.empty(shape, np.bool_)
+
+    def fits(self, given: Mapping[str, Any], needed: Collection[str], in_range: bool) -> bool:
         """Whether `given` can be used as it is: all checks would pass, and would convert nothing."""
         if not len(needed) <= len(given) == len(self.signature):
             return False
-        for name, dtype, shape in self.signature:
+        for name, dtype, shape, limit in self.signature:
             a = given.get(name)
-            if type(a) is not np.ndarray or a.shape != shape or a.dtype != dtype or not a.flags.c_contiguous:
+            if type(a) is not _ndarray or a.shape != shape or a.dtype != dtype or not a.flags.c_contiguous:
                 return False
+            if limit is not None and not in_range:
+                high, mask = limit
+                _at_least(a.view(_UNSIGNED), high, mask)  # to which -1 is a very large number
+                if 1 in mask.tobytes():
+                    return False
         return True
+
+
+def _rescale(state: Arrays, scale: list[float], wanted: Sequence[float]) -> None:
+    """Keep the state as multiples of `wanted`, if they are others than those in `scale`."""
+    for k, vector in enumerate(state.values()):
+        if scale[k] != wanted[k]:
+            vector *= scale[k] / wanted[k]
+            scale[k] = wanted[k]
 
 
 class Trainer:
@@ -504,18 +600,32 @@ class Trainer:
 
     params: the parameters by name, views to read and to write into.     steps: updates made.
     hyper: the hyperparameters, which may be changed between steps.      epochs: epochs completed.
+    threads: how many may work on a step; None means as many as are worth it. The numbers do not depend on it where
+    the samples are divided among the workers; where they are not, BLAS has so many threads and its own order of sums.
+    workers: "thread", or "process" for helper processes, which take less time to hand work over.
     """
 
     _KEPT = 4  # workspaces; training, its last smaller batch, validation and prediction each need one
 
-    def __init__(self, params: Mapping[str, Any], *, seed: int = 0, **hyper: float) -> None:
-        self._theta, self._grad = _flat(), _flat()
+    def __init__(
+        self,
+        params: Mapping[str, Any],
+        *,
+        seed: int = 0,
+        threads: int | None = None,
+        workers: str = "thread",
+        **hyper: float,
+    ) -> None:
+        self._crew = _Crew(threads, workers)
+        make = self._crew.make
+        self._theta, self._grad = _flat(make), _flat(make)
         self.params = _views(self._theta)
         for name, value in _check_params(params).items():
             self.params[name][...] = value
         self.hyper = HYPERPARAMETERS | _check_hyper(hyper)
-        self._state = {name: _aligned(self._theta.shape) for name in STATE}
-        self._update = _bind_update(self._theta, self._grad, self._state)
+        self._state = {name: _flat(make) for name in STATE}
+        self._scale = _state_scale(self.hyper)
+        self._update = self._crew.optimizer(self._theta, self._grad, self._state, self._scale)
         self.seed, self._rng = seed, np.random.default_rng(seed)
         self.steps = self.epochs = 0
         self._workspaces: dict[Any, _Workspace] = {}
@@ -528,49 +638,56 @@ class Trainer:
 
         For equal shapes in a row only RANGES are checked, and not even those if they are known to be kept.
         """
-        if self._current is not None and self._current.fits(given, needed):
-            if not in_range and (error := _out_of_range(given, needed)):
-                raise error
-            return self._current, given
+        workspace = self._current
+        if workspace is not None and workspace.fits(given, needed, in_range):
+            return workspace, given
         inputs, dims = _check_inputs(given, needed)
         key = tuple((name, array.shape) for name, array in inputs.items())
-        workspace = self._workspaces.pop(key, None) or _Workspace(self.params, self._grad, inputs, dims)
+        workspace = self._workspaces.pop(key, None) or self._workspace(inputs, dims)
         self._workspaces[key] = self._current = workspace  # the last one used stands last
         if len(self._workspaces) > self._KEPT:
             del self._workspaces[next(iter(self._workspaces))]
         return workspace, inputs
 
+    def _workspace(self, inputs: Arrays, dims: dict[str, int]) -> _Workspace:
+        grads = _gradients(self._grad, dims, self._crew.make)
+        return _Workspace(self._crew.bound(self.params, grads, dims, inputs, self._update), inputs)
+
     def step(self, /, **batch: Any) -> float:
         """One update from one batch; the loss before it. If that is not finite, nothing is updated."""
         return self._step(*self._prepare(batch, INPUTS))
 
+    @_quiet
     def _step(self, workspace: _Workspace, inputs: Arrays) -> float:
-        with _running(inputs):
-            workspace.forward(inputs)
-            loss = float(workspace.loss(inputs))
-            self._check_loss(loss, inputs)
-            workspace.backward(inputs)
-            self._update(self.steps + 1, self.hyper)
+        network = workspace.network
+        try:
+            network.whole(inputs)
+            loss = float(network.loss)
+            if not math.isfinite(loss):
+                self._blame(loss, inputs)
+            network.descend(inputs, self._update, self.steps + 1, self.hyper)
+        except (ZeroDivisionError, IndexError) as error:
+            _explain(error, inputs)
+            raise
         self.steps += 1
         return loss
 
     def loss(self, /, **inputs: Any) -> float:
         """The loss of one batch."""
         workspace, arrays = self._prepare(inputs, INPUTS)
-        with _running(arrays):
-            workspace.forward(arrays)
-            return float(workspace.loss(arrays))
+        network = workspace.network
+        _run(network.until_loss, arrays)
+        return float(network.loss)
 
     def predict(self, /, **inputs: Any) -> Any:
         """The network's output, or the tuple of its outputs, as fresh arrays."""
         workspace, arrays = self._prepare(inputs, FORWARD_INPUTS)
-        with _running(arrays):
-            return _copied(workspace.forward(arrays))
+        network = workspace.network
+        _run(network.forward, arrays)
+        return _copied(network.outputs)
 
-    def _check_loss(self, loss: float, inputs: Arrays) -> None:
-        """If the loss is not finite, blame a bad input, else parameters gone astray, else too long a step."""
-        if math.isfinite(loss):
-            return
+    def _blame(self, loss: float, inputs: Arrays) -> None:
+        """For a loss that is not finite, blame a bad input, else parameters gone astray, else too long a step."""
         if error := _not_finite(inputs):
             raise error
         self._check_finite()
@@ -644,6 +761,7 @@ class Trainer:
         return {
             "theta": self._theta.copy(),
             "state": {name: vector.copy() for name, vector in self._state.items()},
+            "scale": list(self._scale),
             "hyper": dict(self.hyper),
             "steps": self.steps,
             "epochs": self.epochs,
@@ -655,13 +773,16 @@ class Trainer:
         self._theta[...] = saved["theta"]
         for name, vector in self._state.items():
             vector[...] = saved["state"][name]
+        self._scale[:] = saved["scale"]
         self.hyper, self.steps, self.epochs = dict(saved["hyper"]), saved["steps"], saved["epochs"]
         self.seed = saved["seed"]
         self._rng.bit_generator.state = saved["rng"]
+        _rescale(self._state, self._scale, _state_scale(self.hyper))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are built anew, because views and buffers must belong to their own vectors."""
-        return type(self), (self.params,), self.__getstate__()
+        made = partial(type(self), threads=self._crew.threads, workers=self._crew.workers)
+        return made, (self.params,), self.__getstate__()
 
     def save(self, path: Path) -> None:
         """Write all that `load` needs to go on as if never stopped: an .npz file of plain arrays."""
@@ -669,13 +790,14 @@ class Trainer:
 
         saved = self.__getstate__()
         arrays = {f"parameter/{name}": view for name, view in _views(saved.pop("theta")).items()}
-        arrays |= {f"state/{name}": vector for name, vector in saved.pop("state").items()}
+        keys = _state_keys(self._scale)
+        arrays |= dict(zip(keys, saved.pop("state").values(), strict=True))
         saved["hyper"] = {name: float(value) for name, value in self.hyper.items()}
         about = json.dumps({"format": _FORMAT, "signature": _signature(), **saved})
         _write_npz(path, {"about": np.array(about), **arrays})
 
     @classmethod
-    def load(cls, path: Path) -> Trainer:
+    def load(cls, path: Path, *, threads: int | None = None, workers: str = "thread") -> Trainer:
         """The trainer that `save` wrote; training goes on bit for bit as it would have."""
         import json
 
@@ -685,8 +807,10 @@ class Trainer:
             if about["format"] != _FORMAT:
                 raise DataError(f"{os.fspath(path)}: has format {about['format']}, not {_FORMAT}")
             _check_signature(path, about["signature"])
-            trainer = cls({name: arrays[f"parameter/{name}"] for name in PARAMETERS}, **about["hyper"])
-            state = {name: arrays[f"state/{name}"] for name in STATE}
+            given = {name: arrays[f"parameter/{name}"] for name in PARAMETERS}
+            trainer = cls(given, threads=threads, workers=workers, **about["hyper"])
+            keys = _state_keys(about.setdefault("scale", [1.0] * len(STATE)))
+            state = {name: arrays[key] for name, key in zip(STATE, keys, strict=True)}
             trainer.__setstate__({**about, "theta": trainer._theta, "state": state, "hyper": trainer.hyper})
         except DataError:
             raise
@@ -710,6 +834,8 @@ def _arguments(argv: list[str] | None) -> Any:
     add("--holdout", type=float, default=0.0, metavar="FRACTION", help="part of the data kept for validation")
     add("--save", metavar="FILE", help="write the trained parameters and the optimizer's state")
     add("--resume", metavar="FILE", help="go on from a file that --save wrote")
+    add("--threads", type=int, metavar="N", help="how many may work on a step (default: as many as are worth it)")
+    add("--workers", choices=("thread", "process"), default="thread", help="what the helpers are (default thread)")
     for name, default in HYPERPARAMETERS.items():
         option = "--" + name.replace("_", "-")
         add(option, dest="hyper." + name, type=float, metavar="NUMBER", help=f"(default {default:g})")
@@ -738,12 +864,13 @@ def _train(options: Any) -> int:
         _check_target(options.save, options.data)
     whole = _check_data(options.data)
     if options.resume:
-        trainer = Trainer.load(options.resume)
+        trainer = Trainer.load(options.resume, threads=options.threads, workers=options.workers)
         trainer.hyper |= _check_hyper(hyper)
         if options.seed not in (None, trainer.seed):  # another seed would hold out samples trained on
             raise DataError(f"--seed: the resumed training has seed {trainer.seed}\n  hint: leave --seed out")
     else:
-        trainer = Trainer(init_params(options.seed or 0), seed=options.seed or 0, **hyper)
+        settings = {"seed": options.seed or 0, "threads": options.threads, "workers": options.workers}
+        trainer = Trainer(init_params(options.seed or 0), **settings, **hyper)
     data, held = _hold_out(whole, options.holdout, trainer.seed)
     status = 0
     try:

@@ -11,15 +11,20 @@ from sympy import Expr, Symbol
 from symgrad.equations import Equation, System
 from symgrad.index.definition import At, map_accesses, outermost
 from symgrad.lower.ir import Array, Code, Cut, Fill, Gather, Map, Statement, View, whole
-from symgrad.lower.views import ZERO, inside, loops_of, padding, view_of, without_leading
+from symgrad.lower.views import ZERO, inside, loops_of, padding, row_major, view_of, without_leading
 from symgrad.names import free_name
 
 
 class Lowering:
-    """The code so far, and the names in it."""
+    """The code so far, and the names in it.
 
-    def __init__(self, system: System, reserved: set[str]) -> None:
-        self.system, self.reserved = system, reserved
+    `passes` names what is done beyond the plain statements. They take it that every array is there before the
+    code runs, holds zeros at first, and keeps what nobody overwrites: arrays of kind "fixed" rely on it.
+    """
+
+    def __init__(self, system: System, reserved: set[str], passes: frozenset[str] = frozenset()) -> None:
+        self.system, self.reserved, self.passes = system, reserved, passes
+        self.wanted = set(system.wanted())
         self.code = Code()
         self.taken = set(reserved)
         self.gradients = {e: wrt for wrt, e in system.gradients.items()}
@@ -40,6 +45,10 @@ class Lowering:
         made = Array(self.name(wanted), tuple(shape), dtype, alias=alias)
         self.code.arrays[made.name] = made
         return made
+
+    def fix(self, array: Array) -> None:
+        """Let the zeros that nothing is written over stand for good: no other array may share the memory."""
+        self.code.arrays[array.name] = replace(array, kind="fixed")
 
     def range(self, extent: Expr) -> Array:
         """The array 0, 1, ... extent - 1."""
@@ -99,7 +108,7 @@ class Access:
     def contiguous(self, at: At) -> At:
         """The access to a copy, where it reshapes what does not lie row after row."""
         array = self.arrays[at.operand]
-        if at.view is None or array.alias is None:
+        if at.view is None or row_major(array):
             return at
         copy = self.lowering.array(f"{array.name}_copy", array.shape, array.dtype)
         x = sp.Symbol("a0", real=True)
@@ -120,7 +129,10 @@ class Access:
         bordered = self.lowering.array(f"{array.name}_padded", shape, array.dtype)
         cuts = tuple(Cut(a, n) if (a, b) != (0, 0) else None for n, (a, b) in zip(sizes, reach, strict=True))
         x = sp.Symbol("a0", real=True)
-        self.emit(Fill(whole(bordered), ZERO))
+        if "constant_borders" in self.lowering.passes:
+            self.lowering.fix(bordered)
+        else:
+            self.emit(Fill(whole(bordered), ZERO))
         self.emit(Map(View(bordered.name, sizes, index=cuts), x, {x: View(array.name, sizes, at.view)}))
         return self.number(bordered, [e + a for e, (a, _) in zip(at.index, reach, strict=True)])
 

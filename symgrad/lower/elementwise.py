@@ -32,11 +32,19 @@ class Elementwise(Access):
         """A sum of terms, each on the box of indices where what it reads is inside."""
         terms = sorted(sp.Add.make_args(body), key=lambda t: (bool(self.boxed(t)), sp.default_sort_key(t)))
         covered = not self.boxed(terms[0])
-        if not covered:
+        if not covered and not (len(terms) == 1 and self.keeps_zeros(target)):
             self.emit(Fill(target, ZERO))
         for k, term in enumerate(terms):
             box = self.boxed(term) or {}
             self.on_box(target, axes, term, box, accumulate=(covered and k > 0) or (not covered and len(terms) > 1))
+
+    def keeps_zeros(self, target: View) -> bool:
+        """Whether what is not written of the target may be left to be 0 for good; it then is."""
+        lowering = self.lowering
+        if "constant_borders" not in lowering.passes or not target.whole or self.e.name in lowering.wanted:
+            return False
+        lowering.fix(lowering.code.arrays[target.array])
+        return True
 
     def on_box(
         self,

@@ -123,13 +123,14 @@ class Gather:
 
 @dataclass(frozen=True)
 class Scatter:
-    """target[index] += value; `unique` says that no element is written twice."""
+    """target[index] += value; `unique`: no element is written twice; `fresh`: the target is 0 before."""
 
     target: View
     index: tuple[View | None, ...]
     value: View | Expr
     unique: bool
     equation: str = ""
+    fresh: bool = True
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from symgrad.equations import System
+from symgrad.index.definition import At
 from symgrad.index.solution import Solution
 from symgrad.lower.access import Lowering
 from symgrad.lower.ir import Apply, Array, Code, View, whole
 from symgrad.lower.scatters import Scatters
+from symgrad.lower.views import row_major
 
 
-def lower(system: System, reserved: Iterable[str] = ()) -> Code:
+LOWERING_PASSES = frozenset({"same_memory", "constant_borders", "write_parts", "small_products"})
+
+
+def lower(system: System, reserved: Iterable[str] = (), passes: Iterable[str] = ()) -> Code:
     """The statements that compute every equation of the system, in order.
 
-    Names that are `reserved` are avoided. Raises EmitError for what has no array form.
+    Names that are `reserved` are avoided; `passes` are some of LOWERING_PASSES, for arrays that are allocated
+    before the statements run. Raises EmitError for what has no array form.
     """
-    lowering = Lowering(system, set(reserved))
+    lowering = Lowering(system, set(reserved), frozenset(passes))
     for leaf in system.leaves.values():
         lowering.leaf(leaf.name)
     for e in system:
@@ -44,6 +50,8 @@ class Job(Scatters):
             self.scatter_form()
             return
         axes = list(d.write)
+        if "same_memory" in self.lowering.passes and self.same_elements():
+            return
         if d.elementwise:
             target = self.result()
             self.elementwise(whole(target), axes, d.body)
@@ -53,6 +61,20 @@ class Job(Scatters):
             target = self.result()
             self.reduce(whole(target), axes, d.reduction, self.plain(d.body))
             self.repeat(whole(target))
+
+    def same_elements(self) -> bool:
+        """Whether the tensor is another one in a new shape; it then is a view of that."""
+        d, lowering = self.e.definition, self.lowering
+        if not d.elementwise or not isinstance(d.body, At) or d.body.index != d.write:
+            return False
+        source = self.arrays[d.body.operand]
+        if d.body.sizes(source.shape) != d.shape or source.dtype != self.e.dtype or not row_major(source):
+            return False
+        if source.kind not in ("buffer", "fixed") or self.e.name in lowering.wanted:
+            return False
+        made = lowering.array(self.e.name, d.shape, self.e.dtype, View(source.name, d.shape, d.shape))
+        lowering.code.values[self.e.name] = made.name
+        return True
 
     def solution(self, d: Solution) -> None:
         views = tuple(_matrix(self.arrays[read.operand], read.transposed) for read in d.reads)

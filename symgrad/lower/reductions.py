@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.index.definition import At, map_accesses, outermost
+from symgrad.lower.blocks import blocked, column_blocks, is_matrix, term_blocks, turned
 from symgrad.lower.elementwise import Elementwise
 from symgrad.lower.ir import Array, Contract, Map, Reduce, View, whole
-from symgrad.lower.views import ONE, loops_of, merged_view
+from symgrad.lower.views import ONE, estimate, loops_of, merged_view
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,19 @@ class Reductions(Elementwise):
         target = target or (None if len(factors) > 1 and not accumulate else whole(self.result()))
         covers = {i for f in factors for i in f.loops}
         present = [i for i in axes if i in covers]
-        if accumulate or (target is not None and (present != axes or (len(factors) > 1 and not target.whole))):
+        if "same_memory" in self.lowering.passes and target is not None and target.whole and not accumulate:
+            target, axes = self.without_units(target, axes, present)
+        if accumulate or (target is not None and (present != axes or (len(factors) > 1 and bool(target.index)))):
             self.sum_then_spread(target, axes, present, factors, scale, accumulate)
             return
         self.product(target, axes, factors, scale)
+
+    def without_units(self, target: View, axes: list[Symbol], present: list[Symbol]) -> tuple[View, list[Symbol]]:
+        """The target in a shape without the axes of size 1 that the sum does not have."""
+        if present == axes or any(self.size(i) != 1 for i in axes if i not in present):
+            return target, axes
+        sizes = tuple(self.size(i) for i in present)
+        return View(target.array, sizes, sizes), present
 
     def sum_then_spread(
         self,
@@ -178,6 +188,8 @@ class Reductions(Elementwise):
     ) -> None:
         """One BLAS product: groups of loops become one axis each; the result is a view of how it comes."""
         batch, rows, bound, columns = groups.batch, groups.rows, groups.bound, groups.columns
+        if "small_products" in self.lowering.passes and not batch and self.thin_product(target, axes, left, right, groups):
+            return
         if not batch:
             form = "dot"
             a = self.grouped(left.at, [g for g in (rows, bound) if g])
@@ -195,6 +207,53 @@ class Reductions(Elementwise):
         self.emit(Contract(self.product_target(target, axes, natural, shape), form, a, b))
         if target is not None and natural != axes:
             self.copy_out(target, axes, natural)
+
+    def thin_product(
+        self, target: View | None, axes: list[Symbol], left: Factor, right: Factor, groups: Groups
+    ) -> bool:
+        """Whether the product is one for which BLAS is better called otherwise; it then has been."""
+        rows, bound, columns = groups.rows, groups.bound, groups.columns
+        if not rows or not columns:
+            return False
+        a, b = self.grouped(left.at, [rows, bound]), self.grouped(right.at, [bound, columns])
+        if not is_matrix(a) or not is_matrix(b):
+            return False
+        natural = [*rows, *columns]
+        split = column_blocks(rows, bound, columns, self.extents)
+        if split is not None and b.order is None and natural == axes:
+            made = self.product_target(target, axes, natural, [rows, columns])
+            a = replace(a, inserted=(0,), shape=(ONE, *a.shape))
+            self.emit(Contract(blocked(made, 1, split), "matmul", a, blocked(b, 1, split)))
+            return True
+        if a.order is not None or b.order is None:
+            return False
+        return self.long_sum(target, axes, (a, b), groups)
+
+    def long_sum(self, target: View | None, axes: list[Symbol], operands: tuple[View, View], groups: Groups) -> bool:
+        """A sum over much with a small result, both operands read along their last axis."""
+        rows, bound, columns = groups.rows, groups.bound, groups.columns
+        a, b = operands
+        split = term_blocks(rows, bound, columns, self.extents)
+        first = turned(rows, bound, columns, self.extents)
+        if [*rows, *columns] != axes or not (split or first):
+            return False
+        if first:
+            a, b = _transposed(b), _transposed(a)
+        sizes = a.shape[0], b.shape[1]
+        target = target or whole(self.result())
+        result = View(target.array, (rows_of(rows, self.extents), rows_of(columns, self.extents)))
+        result = replace(result, reshape=result.shape)
+        result = _transposed(result) if first else result
+        if split is None:
+            made = self.lowering.array(f"{self.e.name}_product", sizes)
+            self.emit(Contract(whole(made), "dot", a, b))
+            x = sp.Symbol("a0", real=True)
+            self.emit(Map(result, x, {x: whole(made)}))
+        else:
+            made = self.lowering.array(f"{self.e.name}_products", (split.count, *sizes))
+            self.emit(Contract(whole(made), "matmul", blocked(a, 1, split), blocked(b, 0, split)))
+            self.emit(Reduce(result, "sum", whole(made), (0,)))
+        return True
 
     def product_target(
         self, target: View | None, axes: list[Symbol], natural: list[Symbol], groups: list[list[Symbol]]
@@ -270,8 +329,13 @@ class Reductions(Elementwise):
             self.emit(Reduce(target, kind, self.view(at, order), positions))
 
 
-def estimate(size: Expr) -> int:
-    return int(size) if size.is_Integer else 64
+def rows_of(loops: Sequence[Symbol], extents: Mapping[Symbol, Expr]) -> Expr:
+    """The size of several loops as one axis."""
+    return sp.Mul(*(extents[i] for i in loops))
+
+
+def _transposed(view: View) -> View:
+    return replace(view, shape=view.shape[::-1], order=(1, 0) if view.order is None else None)
 
 
 def _places(axes: Sequence[Symbol], loops: Sequence[Symbol]) -> int:

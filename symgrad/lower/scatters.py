@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sympy as sp
-from sympy import Expr, Symbol
+from sympy import Expr, Integer, Symbol
 
 from symgrad.errors import EmitError
 from symgrad.index.definition import At, map_accesses
 from symgrad.lower.ir import Array, Cut, Fill, For, Map, Scatter, View, whole
-from symgrad.lower.reductions import Reductions, estimate
-from symgrad.lower.views import ZERO, loops_of, padding
+from symgrad.lower.parts import parts_of, written_once
+from symgrad.lower.reductions import Reductions
+from symgrad.lower.views import ZERO, estimate, loops_of, padding
 
 MAX_OFFSETS = 4096
 
@@ -22,11 +23,34 @@ class Scatters(Reductions):
         if d.reduction != "sum":
             raise EmitError(f"a {d.reduction} into computed positions is not supported", node=self.e.name)
         target = self.result()
+        if "write_parts" in self.lowering.passes and self.in_parts(target):
+            return
         self.emit(Fill(whole(target), ZERO))
         if self.needs_index_arrays():
             self.scatter_add(target)
         else:
             self.strided(target)
+
+    def in_parts(self, target: Array) -> bool:
+        """The target written part by part, where the parts are known and few."""
+        d = self.e.definition
+        if not all(self.inside(at) for at in d.accesses) or (found := parts_of(d)) is None:
+            return False
+        axes, parts = found
+        writing = written_once(d, parts)
+        if writing.fill or (writing.constant and not self.keeps_zeros(whole(target))):
+            self.emit(Fill(whole(target), ZERO))
+        for part in writing.parts:
+            self.extents = {i: part.counts[i] for i, _ in d.loops if i in part.counts}
+            body = map_accesses(d.body.xreplace(part.place), self.expanded)
+            index = tuple(Cut(Integer(s[0]), Integer(s[1]), s[2]) if isinstance(s, tuple) else s for s in part.spans)
+            shape = tuple(self.size(i) for i in axes)
+            view = View(target.name, shape, index=() if all(i is None for i in index) else index)
+            if set(self.extents) <= set(axes):
+                self.elementwise(view, axes, body, accumulate=part.adds)
+            else:
+                self.sum(view, axes, body, accumulate=part.adds)
+        return True
 
     def needs_index_arrays(self) -> bool:
         """Whether strided parts of the target do not do: an index from data, or one loop on two axes."""

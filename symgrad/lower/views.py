@@ -74,15 +74,19 @@ def _cut(e: Expr, loop: Symbol, extent: Expr, size: Expr) -> Cut | None:
     return None if (start, step, extent) == (0, 1, size) else Cut(sp.expand(start), extent, step)
 
 
+def position_loop(e: Expr, loops: Sequence[Symbol], extents: Mapping[Symbol, Expr]) -> Symbol | None:
+    """The longest of the loops of an index that runs forwards: the positions; the offsets may run backwards."""
+    by_extent = sorted(loops, key=lambda i: (not extents[i].is_Integer, extents[i].is_Integer and extents[i], str(i)))
+    return next((i for i in reversed(by_extent) if e.coeff(i).is_positive), None)
+
+
 def _window(
     e: Expr, loops: list[Symbol], extents: Mapping[Symbol, Expr]
 ) -> tuple[Symbol, Symbol, Expr, Cut | None, Cut | None] | None:
     """(position loop, offset loop, window size, cut of the positions, cut of the window)."""
-    by_extent = sorted(loops, key=lambda i: (not extents[i].is_Integer, extents[i].is_Integer and extents[i], str(i)))
-    forward = [i for i in by_extent if e.coeff(i).is_positive]
-    if not forward:
+    outer = position_loop(e, loops, extents)
+    if outer is None:
         return None
-    outer = forward[-1]  # the positions; the offsets may run backwards
     (inner,) = (i for i in loops if i != outer)
     gap, stride = e.coeff(inner), e.coeff(outer)
     last = extents[inner] - 1
@@ -113,11 +117,21 @@ def _assembled(
     return View(array.name, shape, view, windows, () if plain else tuple(index), order, inserted)
 
 
+def row_major(array: Array) -> bool:
+    """Whether the elements lie in the order of the array's own axes: it is no view, or a reshaped whole array."""
+    return array.alias is None or array.alias == View(array.alias.array, array.shape, array.shape)
+
+
+def estimate(size: Expr) -> int:
+    """A size to reckon with where it is not known yet."""
+    return int(size) if size.is_Integer else 64
+
+
 def merged_view(
     array: Array, at: At, groups: Sequence[Sequence[Symbol]], extents: Mapping[Symbol, Expr]
 ) -> View | None:
     """The whole array with each group of loops as one axis, where neighbouring axes allow that."""
-    if array.alias is not None or at.view is not None:
+    if not row_major(array) or at.view is not None:
         return None
     if any(extents.get(e) != n for e, n in zip(at.index, array.shape, strict=True)):
         return None

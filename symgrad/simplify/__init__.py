@@ -7,7 +7,9 @@ from symgrad.simplify.constants import fold_constants
 from symgrad.simplify.forward_values import reuse_forward_values
 from symgrad.simplify.fuse import fuse_elementwise
 from symgrad.simplify.masks import apply_masks_last
+from symgrad.simplify.masks_of_values import read_masks_of_values
 from symgrad.simplify.share import share_equal
+from symgrad.simplify.share_functions import share_functions
 from symgrad.simplify.stabilise import stabilise
 from symgrad.simplify.sums import simplify_sums
 
@@ -15,8 +17,10 @@ __all__ = [
     "apply_masks_last",
     "fold_constants",
     "fuse_elementwise",
+    "read_masks_of_values",
     "reuse_forward_values",
     "share_equal",
+    "share_functions",
     "simplify_sums",
     "stabilise",
 ]

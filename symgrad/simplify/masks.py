@@ -27,7 +27,7 @@ def apply_masks_last(system: System) -> System:
 def _outermost(system: System, e: Equation, factors: tuple[Expr, ...]) -> Expr:
     masks = {f: mask for f in factors if (mask := _mask(f)) is not None}
     rest = [f for f in factors if f not in masks]
-    if not masks or all(_is_cotangent(system, e, f) for f in rest if f.has(At)):
+    if not masks or all(_is_cotangent(system, e, f) or _is_share(system, e, f) for f in rest if f.has(At)):
         return sp.Mul(*factors)
     value = sp.Mul(*rest, *(inside for inside, _ in masks.values()))
     return sp.Piecewise((value, sp.And(*(test for _, test in masks.values()))), (0, True))
@@ -48,3 +48,13 @@ def _is_cotangent(system: System, e: Equation, factor: Expr) -> bool:
     names = {e.source(at) for at in outermost(factor)}
     adjoint = all(n in system.equations and system.equations[n].adjoint_of for n in names)
     return adjoint and factor.is_polynomial(*outermost(factor))
+
+
+def _is_share(system: System, e: Equation, factor: Expr) -> bool:
+    """Whether a factor is one over a number of elements that masks select: 1 or more where one of them does."""
+    base, power = factor.as_base_exp()
+    count = system.equations.get(e.source(base)) if power == -1 and isinstance(base, At) else None
+    if count is None or count.solution is not None or count.definition.reduction != "sum":
+        return False
+    mask = _mask(count.definition.body)
+    return bool(count.definition.reduced) and mask is not None and mask[0] == 1

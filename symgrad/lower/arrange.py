@@ -1,0 +1,47 @@
+"""Equations rewritten for how NumPy and BLAS go through memory. Each pass is one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from symgrad.equations import System
+from symgrad.lower.batch_last import move_batch_last
+from symgrad.lower.invariant import share_invariant
+from symgrad.lower.merge_taps import merge_taps
+from symgrad.lower.overlaps import add_overlaps
+from symgrad.lower.pool_first import pool_first
+from symgrad.lower.renamed import drop_copies
+from symgrad.lower.share_masks import share_masks
+from symgrad.lower.small_windows import unroll_windows
+from symgrad.lower.windows import copy_windows, pad_windows
+
+Pass = Callable[[System], System]
+
+NETWORK_PASSES: dict[str, Pass] = {"pool_first": pool_first, "merge_taps": merge_taps}  # before it is derived
+TRAINING_PASSES: dict[str, Pass] = {
+    "drop_copies": drop_copies,
+    "add_overlaps": add_overlaps,
+    "share_masks": share_masks,
+    "share_invariant": share_invariant,
+    "pad_windows": pad_windows,
+    "move_batch_last": move_batch_last,
+    "copy_windows": copy_windows,
+    "unroll_windows": unroll_windows,
+}
+
+
+def arrange_network(system: System, without: Collection[str] = ()) -> System:
+    """The network's equations in the order of computation that is cheapest; the values stay."""
+    return _through(NETWORK_PASSES, system, without)
+
+
+def arrange(system: System, without: Collection[str] = ()) -> System:
+    """The equations of a training step as they are to be lowered."""
+    return _through(TRAINING_PASSES, system, without)
+
+
+def _through(passes: dict[str, Pass], system: System, without: Collection[str]) -> System:
+    for name, run in passes.items():
+        if name not in without:
+            system = run(system)
+    return system
