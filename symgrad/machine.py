@@ -31,7 +31,7 @@ class Machine:
     transcendental: float = 4.5e-10
     hand_over: float = 1.3e-5
     process_hand_over: float = 1e-6
-    own_call: float = 1.2e-5
+    own_call: float = 9e-6
     block: int = 1 << 17
     second_level: int = 1 << 20
     small_product: int = 1_000_000

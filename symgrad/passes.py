@@ -28,6 +28,7 @@ PASSES: dict[str, str] = {  # name -> what it does, in the order in which they r
     "forward_destinations": "no copies: what makes a value writes it where it is wanted",
     "stack_contractions": "products of one form become one product over operands that lie behind one another",
     "share_early": "what elementwise bodies of one form can know early is computed for all of them at once",
+    "product_blocks": "large products as one call of many small ones, which BLAS computes without packing",
     "transpose_once": "a transposed right operand of several small products is copied once",
 }
 

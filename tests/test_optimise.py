@@ -15,7 +15,7 @@ from sympy import Integer, Symbol
 import symgrad as sg
 from symgrad.lower.ir import Array, Code, Cut, View
 from symgrad.optimise import CODE_PASSES
-from symgrad.optimise.boxes import box_of, cover, disjoint
+from symgrad.optimise.boxes import cover, disjoint, written_box
 from symgrad.optimise.layout import view_layout
 from symgrad.passes import PASSES
 
@@ -222,9 +222,11 @@ def test_a_transposed_weight_of_small_products_is_copied_once() -> None:
     assert source.count("Wh_turned, ") >= STEPS - 1
 
 
-def test_gaps_between_parts_are_filled_with_zeros_once() -> None:
-    fills = [line for line in _calls(sg.emit(sg.derive(gapped()))) if re.match(r"copyto\(.*, zero\)", line)]
-    assert len(fills) == 1
+@pytest.mark.parametrize(("without", "fills"), [([], 0), (["constant_borders"], 1)])
+def test_gaps_between_parts_are_filled_with_zeros_once(without: list[str], fills: int) -> None:
+    lines = _calls(sg.emit(sg.derive(gapped()), without=without))
+    assert sum(bool(re.match(r"copyto\(.*, zero\)", line)) for line in lines) == fills
+    assert not [line for line in lines if re.match(r"copyto\(d_z1, d_|add\(d_z1", line)]
 
 
 def test_every_pass_has_a_sentence() -> None:
@@ -252,8 +254,11 @@ def test_layouts_know_which_views_are_copies() -> None:
 
 
 def test_boxes() -> None:
-    shape = (N, Integer(6))
-    parts = [View("a", (N, Integer(3)), index=(None, Cut(Integer(s), Integer(3), 2))) for s in (0, 1)]
-    boxes = [box for box in (box_of(part, shape) for part in parts) if box is not None]
-    assert disjoint(boxes) and cover(boxes, shape)
-    assert not disjoint([*boxes, (Cut(Integer(0), N), Cut(Integer(1), Integer(1)))])
+    code = _code()
+    parts = [View("b", (N, Integer(2)), index=(None, Cut(Integer(s), Integer(2), 2))) for s in (0, 1)]
+    inner, outer = ([written_box(code, part, base) for part in parts] for base in ("b", "a"))
+    for boxes in (inner, outer):
+        assert disjoint([box for box in boxes if box is not None])
+    assert cover([box for box in inner if box is not None], (N, Integer(4)))
+    assert outer[1] == (Cut(Integer(0), N), Cut(Integer(2), Integer(1)), Cut(Integer(1), Integer(2), 2))
+    assert not disjoint([box for box in (*outer, written_box(code, View("b", (N, Integer(4))), "a")) if box])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,17 +13,27 @@ Job = Callable[[dict[str, np.ndarray[Any, Any]]], None]
 # <part>
 # ---- BLAS ------------------------------------------------------------------------------------------------
 
-_BLAS: list[tuple[Callable[[], int], Callable[[int], None]] | None] = []  # how to read and set its threads, if known
 
 
-def _blas_threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """Functions of the BLAS library that read and set the number of its threads; None where there are none."""
+class _Blas(NamedTuple):
+    """The library, and how to read and set the number of its threads."""
+
+    read: Callable[[], int]
+    write: Callable[[int], None]
+    library: Any
+
+
+_BLAS: list[_Blas | None] = []
+
+
+def _blas_threads() -> _Blas | None:
+    """The BLAS library, looked for once; None where its threads cannot be set."""
     if not _BLAS:
         _BLAS.append(_find_blas())
     return _BLAS[0]
 
 
-def _find_blas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+def _find_blas() -> _Blas | None:
     import ctypes
     from glob import glob
 
@@ -41,8 +51,21 @@ def _find_blas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
         for read, write in names:
             if hasattr(library, read) and hasattr(library, write):
                 getattr(library, write).restype = None
-                return getattr(library, read), getattr(library, write)
+                return _Blas(getattr(library, read), getattr(library, write), library)
     return None
+
+
+def _blas_kernels() -> str:
+    """The processor whose kernels OpenBLAS has taken; empty for another library."""
+    blas = _blas_threads()
+    for name in ("scipy_openblas_get_corename64_", "scipy_openblas_get_corename", "openblas_get_corename"):
+        if blas is not None and hasattr(blas.library, name):
+            import ctypes
+
+            read = getattr(blas.library, name)
+            read.restype = ctypes.c_char_p
+            return str(read().decode())
+    return ""
 
 
 def _with_blas(count: int | None, run: Job) -> Job:
@@ -50,7 +73,7 @@ def _with_blas(count: int | None, run: Job) -> Job:
     blas = None if count is None else _blas_threads()
     if count is None or blas is None:
         return run
-    read, write = blas
+    read, write, _ = blas
 
     def limited(inputs: dict[str, np.ndarray[Any, Any]]) -> None:
         before = read()

@@ -41,9 +41,10 @@ BIND = [
     ") -> _Plan:",
     f'{INDENT}"""What computes the network for one batch size, its samples divided into parts."""',
 ]
-BLOCKS = 1 << 17  # a gradient with more elements is computed in blocks of rows
-TOGETHER = 1 << 15  # smaller gradients that are neighbours are one task
+UPDATE = 90  # multiplications that the update of an element takes as long as
+WORTH = 8_000_000  # multiplications that are worth a task of their own
 
+LARGE = 2_000_000  # multiplications (with 64 samples) from which on a product is computed in blocks
 INDEXING = ("gather", "scatter", "scatter_add")
 
 _NUMBERS = {"0": "zero", "1": "one", "0.5": "half", "2": "two"}
@@ -86,7 +87,8 @@ class _Module:
         self.phase_calls = [self.calls(phase.statements) for phase in self.plan.phases]
         self.task_calls = {task.gradients: self.calls(task.statements) for task in self.plan.tasks}
         self.taken = set(self.code.arrays)
-        self.count = self.free("n")
+        self.count, self.product = self.free("n"), self.free("product")
+        self.products = False
         self.outer = _Scope(self, None)
         self.parts = self._parts()
         self.body: list[str] = []
@@ -122,7 +124,7 @@ class _Module:
         ]
         text = "\n".join([*self.body, *returned])
         head = self.outer.memory(text)
-        functions = bound_functions(self.functions)
+        functions = [*bound_functions(self.functions), *self._product_line()]
         return [*BIND, *functions, *head, "", *self.body, *(INDENT + line for line in returned)]
 
     def _parts(self) -> dict[str, tuple[int, int]]:
@@ -131,6 +133,21 @@ class _Module:
             return dict.fromkeys(WORKERS, NEVER)
         pairs = zip(self.plan.phases, self.phase_calls, strict=True)
         return parts_of(self.code, [call for phase, calls in pairs if phase.rows for call in calls], self.plan.size)
+
+    def multiplies(self, call: Call) -> str:
+        """The function for a call: large products of samples that are divided are computed in blocks."""
+        if call.function == "dot" and self.plan.size is not None and "product_blocks" not in self.request.without:
+            left, right = call.arguments
+            if isinstance(left, View) and isinstance(right, View) and len(left.shape) == len(right.shape) == 2:
+                sizes = [64 if n.free_symbols else int(n) for n in (*left.shape, right.shape[1])]
+                if prod(sizes) > LARGE and right.order is None:
+                    self.products = True
+                    return self.product
+        self.functions.add(call.function)
+        return call.function.replace(".reduce", "_reduce")
+
+    def _product_line(self) -> list[str]:
+        return [f"{INDENT}{self.product} = _product_for(parts)"] * self.products
 
     def calls(self, statements: Sequence[Statement]) -> list[Call]:
         """The statements as calls, their buffers sharing memory where nothing that lives longer is in them."""
@@ -200,13 +217,13 @@ class _Module:
         made: list[str] = []
         waiting: list[Task] = []
         for task in self.plan.tasks or ():
-            if task.blocks and self._elements(task) >= BLOCKS:
+            if task.blocks and self._work(task) >= 2 * WORTH:
                 made += self._together(waiting, offsets)
                 waiting = []
                 made.append(self._block(task, offsets))
                 continue
             waiting.append(task)
-            if sum(map(self._elements, waiting)) >= TOGETHER:
+            if sum(map(self._work, waiting)) >= WORTH:
                 made += self._together(waiting, offsets)
                 waiting = []
         made += self._together(waiting, offsets)
@@ -247,7 +264,14 @@ class _Module:
     def _cost(self, task: Task) -> str:
         products = [s for s in task.statements if isinstance(s, Contract)]
         bound = sp.Add(*(s.left.shape[-1] for s in products))
-        return size_text(sp.expand(self._elements(task) * (bound + 10)))
+        return size_text(sp.expand(self._elements(task) * (bound + UPDATE)))
+
+    def _work(self, task: Task) -> int:
+        """Multiplications, with 64 samples."""
+        products = [s for s in task.statements if isinstance(s, Contract)]
+        bounds = [s.left.shape[-1] for s in products]
+        bound = sum(n.xreplace({s: sp.Integer(64) for s in n.free_symbols}) for n in bounds)
+        return self._elements(task) * (int(bound) + UPDATE)
 
     def _block(self, task: Task, offsets: dict[str, tuple[int, int]]) -> str:
         (call,) = self.task_calls[task.gradients]
@@ -272,7 +296,7 @@ class _Module:
             *([f"{INDENT * 2}# {comment}, the rows from start to stop"] if comment else []),
             *(f"{INDENT * 2}{line}" for line in inputs),
             Line(
-                f"{INDENT * 2}{self._function(call)}({rows if late else 'rows'}, {scope.argument(right, False)}, out)",
+                f"{INDENT * 2}{self.multiplies(call)}({rows if late else 'rows'}, {scope.argument(right, False)}, out)",
                 [call.equation],
             ),
             "",
@@ -282,10 +306,6 @@ class _Module:
         count, width = map(int, self.code.arrays[gradient].shape)
         first, _ = self._range([task], offsets)
         return f"*_blocks({name}, {count}, {width}, {first}, {self._cost(task)})"
-
-    def _function(self, call: Call) -> str:
-        self.functions.add(call.function)
-        return call.function.replace(".reduce", "_reduce")
 
 
 class _Scope:
@@ -519,7 +539,10 @@ class _Scope:
         ]
         if call.function == "fill" and self.code.arrays[call.out.array].dtype == "bool":
             arguments = [str(call.arguments[0] != 0)]
-        return [self._line(call.function, arguments, self.argument(call.out, inner))]
+        out = self.argument(call.out, inner)
+        if call.function == "dot":
+            return [f"{self.module.multiplies(call)}({', '.join([*arguments, out])})"]
+        return [self._line(call.function, arguments, out)]
 
     def _indexed(self, call: Call, k: int, argument: View | Expr | str, inner: bool) -> str:
         """An argument; the samples' own numbers as an index count from the first one at hand."""

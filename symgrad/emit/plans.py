@@ -21,7 +21,7 @@ Stages = tuple[Job, Job, Job]  # forward, loss, backward
 Rows = Callable[[int, int, int, Allocate], Stages]
 Task = tuple[Job, int, int, float]  # job, the range of the flat gradient that it completes, cost
 
-_BLOCK = 1 << 18  # elements of a gradient that one task computes
+_TASK = 8e6  # multiplications that are worth a task of their own
 
 
 class _Plan(NamedTuple):
@@ -57,7 +57,8 @@ class _Arena:
             self.made.insert(self.used, self.make((size,), np.uint8))
         raw = self.made[self.used][:size]
         self.used += 1
-        return raw.view(dtype).reshape(shape)
+        array: Array = raw.view(dtype).reshape(shape)
+        return array
 
 
 def _nothing(inputs: Arrays) -> None:
@@ -86,8 +87,8 @@ def _plan(
         for p, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
             jobs.append((start, stop, phase(p, start, stop, arenas[p % len(arenas)].restarted())))
         found.append(jobs)
-    depth = [_phases(found, parts, last) for last in (1, 2, 3)]
-    return _Plan(outputs, loss, *depth, tasks)
+    forward, until_loss, whole = (_phases(found, parts, last) for last in (1, 2, 3))
+    return _Plan(outputs, loss, forward, until_loss, whole, tasks)
 
 
 def _phases(found: list[list[tuple[int, int, Stages]]], parts: int, last: int) -> list[list[Job]]:
@@ -120,7 +121,7 @@ def _job(stages: list[Job], start: int, stop: int, divided: bool) -> Job:
 
 def _blocks(rows: Callable[[int, int], Job], count: int, width: int, first: int, cost: float) -> list[Task]:
     """Tasks of whole rows of a gradient that lies in the flat vector from `first` on."""
-    number = max(4, count * width // _BLOCK)
+    number = max(1, min(4, count // 16, int(cost / _TASK)))
     bounds = [count * k // number for k in range(number + 1)]
     pairs = zip(bounds, bounds[1:], strict=False)
     return [(rows(a, b), first + a * width, first + b * width, cost * (b - a) / count) for a, b in pairs]

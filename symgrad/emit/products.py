@@ -15,7 +15,7 @@ Array = np.ndarray[Any, Any]
 
 _SMALL_PRODUCT = 1_000_000  # multiplications that OpenBLAS carries out without packing its operands first ...
 _UNPACKED = ("SkylakeX", "Cooperlake", "SapphireRapids")  # ... on these processors
-_WIDTH, _PANEL = 64, 1 << 19  # columns of a block, and the bytes of the right operand that it reads, at most
+_WIDTH, _PANEL = 64, 450_000  # columns of a block, and the bytes of the right operand that it reads, at most
 
 
 def _product(a: Array, b: Array, out: Array) -> Any:

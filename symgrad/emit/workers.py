@@ -66,7 +66,10 @@ class _Post:
 
     @_quiet
     def serve(self) -> None:
-        """What the helper does until it is given None."""
+        """What the helper does until it is given None. Linux would wake it on the core of the one who wakes it."""
+        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+        if len(cores) > 1:
+            os.sched_setaffinity(0, cores - {min(cores)})
         while True:
             while self.finished == self.given:
                 self.work.acquire()
@@ -196,11 +199,12 @@ class _Crew:
     ) -> _Bound:
         """The network with buffers for these inputs, its work divided."""
         parts = _parts(dims, self.workers)
-        most = (self.threads or _cores()) if parts > 1 else 1
+        most = self.threads or (_cores() if parts > 1 else 1)
         plan = _bind(params, grads, dims, parts, most, self.make)
         count = min(most, max(len(plan.tasks), *map(len, plan.whole)))
-        # The order of summation in BLAS depends on its threads: beside other workers it has one, however many they are.
-        return _Bound(plan, count, self, inputs, update, 1 if parts > 1 else self.threads)
+        # The order of summation in BLAS depends on its threads: it has one, however many workers there are. Only where
+        # nobody said how many, and the samples are not divided, are BLAS's own threads all that there is to be had.
+        return _Bound(plan, count, self, inputs, update, None if parts == 1 and self.threads is None else 1)
 
 
 class _Bound:

@@ -38,7 +38,7 @@ class _Choice:
         for e in self.system:
             if not e.adjoint_of and e.solution is None:
                 self._start(e)
-        while any([self._carry_on(e) for e in self.system if e.solution is None]):
+        while sum(self._carry_on(e) for e in self.system if e.solution is None):
             pass
         return self.places
 

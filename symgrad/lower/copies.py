@@ -72,6 +72,8 @@ class Copies:
 
 def loops_in_order(at: At, extents: Mapping[Symbol, Expr]) -> list[Symbol]:
     """The loops of an access by the axes on which they stand; on one axis by their strides and sizes."""
-    return [
-        i for e in at.index for i in sorted(loops_of(e, extents), key=lambda i, e=e: (e.coeff(i), str(extents[i])))
-    ]
+    found: list[Symbol] = []
+    for e in at.index:
+        strides = {i: (int(e.coeff(i)), str(extents[i])) for i in loops_of(e, extents)}
+        found += sorted(strides, key=strides.__getitem__)
+    return found

@@ -8,7 +8,7 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.equations import Equation, System
-from symgrad.index.definition import At, Definition, outermost
+from symgrad.index.definition import At, outermost
 from symgrad.lower.views import loops_of
 
 

@@ -20,7 +20,6 @@ from symgrad.lower.ir import Apply, Array, Code, View, whole
 from symgrad.lower.scatters import Scatters
 from symgrad.lower.views import row_major
 
-
 LOWERING_PASSES = frozenset({"same_memory", "constant_borders", "write_parts", "small_products"})
 
 

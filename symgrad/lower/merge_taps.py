@@ -117,7 +117,7 @@ def _rewritten(
     system: System, pooling: Equation, conv: Equation, pair: tuple[At, At], axes: list[Axis], scale: Expr
 ) -> tuple[Equation, Equation, Equation]:
     x, filters = pair
-    d, c = pooling.definition, conv.definition
+    c = conv.definition
     places = [index_symbol(f"p{n}") for n in range(len(axes))]
     rows = [index_symbol(f"h{n}") for n in range(len(axes))]
     longer = [index_symbol(f"u{n}") for n in range(len(axes))]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -107,10 +108,12 @@ class Writing:
 def written_once(d: Definition, parts: Sequence[Part]) -> Writing:
     """Which parts add to others: the largest go first."""
     sliding = [k for k in range(len(d.shape)) if any(part.spans[k] is not None for part in parts)]
-    written = np.zeros([int(d.shape[k]) for k in sliding], bool)
+    sizes = {k: int(d.shape[k]) for k in sliding}
+    written = np.zeros([*sizes.values()], bool)
     ordered, whole, apart = [], True, True
-    for part in sorted(parts, key=lambda part: -_size(part, sliding)):
-        region = written[(..., *(_slice(part.spans[k]) for k in sliding))]
+    for part in sorted(parts, key=lambda part: -_size(part, sizes)):
+        places: tuple[Any, ...] = (..., *(_slice(part.spans[k]) for k in sliding))
+        region = written[places]
         adds, whole = bool(region.any()), whole and bool(region.all() == region.any())
         apart = apart and not adds
         ordered.append(Part(part.place, part.counts, part.spans, adds))
@@ -123,9 +126,13 @@ def written_once(d: Definition, parts: Sequence[Part]) -> Writing:
     return Writing([Part(p.place, p.counts, p.spans, True) for p in ordered], True, False)
 
 
-def _size(part: Part, sliding: Sequence[int]) -> int:
-    spans = (part.spans[k] for k in sliding)
-    return int(np.prod([span[1] if isinstance(span, tuple) else 1 for span in spans]))
+def _size(part: Part, sizes: Mapping[int, int]) -> int:
+    """How many elements the part has along the axes with these sizes."""
+    total = 1
+    for axis, size in sizes.items():
+        span = part.spans[axis]
+        total *= size if span is None else span[1] if isinstance(span, tuple) else 1
+    return total
 
 
 def _slice(span: Span | Expr | None) -> slice:

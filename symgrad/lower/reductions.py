@@ -188,7 +188,8 @@ class Reductions(Elementwise):
     ) -> None:
         """One BLAS product: groups of loops become one axis each; the result is a view of how it comes."""
         batch, rows, bound, columns = groups.batch, groups.rows, groups.bound, groups.columns
-        if "small_products" in self.lowering.passes and not batch and self.thin_product(target, axes, left, right, groups):
+        small = "small_products" in self.lowering.passes and not batch
+        if small and self.thin_product(target, axes, left, right, groups):
             return
         if not batch:
             form = "dot"
@@ -241,7 +242,7 @@ class Reductions(Elementwise):
             a, b = _transposed(b), _transposed(a)
         sizes = a.shape[0], b.shape[1]
         target = target or whole(self.result())
-        result = View(target.array, (rows_of(rows, self.extents), rows_of(columns, self.extents)))
+        result = View(target.array, (_merged(rows, self.extents), _merged(columns, self.extents)))
         result = replace(result, reshape=result.shape)
         result = _transposed(result) if first else result
         if split is None:
@@ -329,7 +330,7 @@ class Reductions(Elementwise):
             self.emit(Reduce(target, kind, self.view(at, order), positions))
 
 
-def rows_of(loops: Sequence[Symbol], extents: Mapping[Symbol, Expr]) -> Expr:
+def _merged(loops: Sequence[Symbol], extents: Mapping[Symbol, Expr]) -> Expr:
     """The size of several loops as one axis."""
     return sp.Mul(*(extents[i] for i in loops))
 

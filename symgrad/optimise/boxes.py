@@ -12,14 +12,6 @@ from symgrad.lower.ir import Code, Cut, Shape, View, dims_product
 Box = tuple[Cut, ...]
 
 
-def box_of(view: View, shape: Shape) -> Box | None:
-    """The elements of an array of that shape that a view names; None if they are no box of its own axes."""
-    if view.reshape is not None or view.windows:
-        return None
-    index = view.index or (None,) * len(shape)
-    return tuple(_cut(entry, n) for entry, n in zip(index, shape, strict=True))
-
-
 def _cut(entry: Cut | Expr | None, size: Expr) -> Cut:
     if entry is None:
         return Cut(sp.Integer(0), size)
@@ -50,6 +42,14 @@ def _cuts_apart(a: Cut, b: Cut) -> bool:
 
 def _ends_before(a: Cut, b: Cut) -> bool:
     return bool(sp.expand(b.start - a.start - (a.count - 1) * a.step).is_positive)
+
+
+def written_box(code: Code, view: View, base: str) -> Box | None:
+    """The elements of the array `base` that a view of it or of its views names; None if they are no box."""
+    if base not in _chain(code, view):
+        return None
+    box, axes = _within(code, view, base)
+    return box if axes is not None else None
 
 
 def apart(code: Code, a: View, b: View) -> bool:

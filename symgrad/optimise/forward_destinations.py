@@ -47,7 +47,7 @@ class _Forwarding:
         root = self.code.root(source.array)
         if not target.whole or not own_buffer(self.code, target.array) or root == target.array:
             return False
-        if self.code.arrays[root].kind not in ("buffer", "parameter", "constant"):
+        if self.code.arrays[root].kind not in ("buffer", "fixed", "parameter", "constant"):
             return False
         if self.uses.written(target.array) != [place] or any(w > place for w in self.uses.written(root)):
             return False

@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 
 import sympy as sp
 
-from symgrad.lower.ir import Code, Fill, For, Map, Scatter, Statement, whole
-from symgrad.optimise.boxes import Box, box_of, cover, disjoint
-from symgrad.optimise.uses import Uses, added_symbols, fresh, make_alias, own_buffer, purely_read, same_type
+from symgrad.lower.ir import Array, Code, Fill, For, Map, Scatter, Statement, whole
+from symgrad.optimise.boxes import Box, cover, disjoint, written_box
+from symgrad.optimise.uses import Uses, added_symbols, fresh, purely_read, same_type
 
 
 @dataclass(frozen=True)
 class Boxed:
-    """An array that is zero but for boxes: the place of its Fill, and those of what writes the boxes."""
+    """An array that is zero but for boxes: the place of its Fill, if it has one, and those of what writes the boxes."""
 
     name: str
-    fill: int
+    fill: int | None
     writes: tuple[int, ...]
     boxes: tuple[Box, ...]
 
@@ -49,22 +49,24 @@ class _Joining:
         return self.code
 
     def _boxed(self, name: str) -> Boxed | None:
-        if not own_buffer(self.code, name):
-            return None
-        fill, *writes = self.uses.written(name) or [-1]
-        first = self.code.statements[fill]
-        if not writes or not isinstance(first, Fill) or first.value != 0 or not first.target.whole:
+        array, fill, writes = self.code.arrays[name], None, self.uses.written(name)
+        if array.kind == "buffer" and array.alias is None and writes:
+            fill, *writes = writes
+            first = self.code.statements[fill]
+            if not isinstance(first, Fill) or first.value != 0 or not first.target.whole:
+                return None
+        elif array.kind != "fixed":
             return None
         boxes = [self._written_box(name, self.code.statements[place]) for place in writes]
         found = tuple(box for box in boxes if box is not None)
-        return Boxed(name, fill, tuple(writes), found) if len(found) == len(boxes) else None
+        return Boxed(name, fill, tuple(writes), found) if writes and len(found) == len(boxes) else None
 
     def _written_box(self, name: str, statement: Statement) -> Box | None:
-        if isinstance(statement, For | Scatter) or statement.target.array != name:
+        if isinstance(statement, For | Scatter):
             return None
         if any(self.code.root(view.array) == name for view in purely_read(statement)):
             return None
-        return box_of(statement.target, self.code.arrays[name].shape)
+        return written_box(self.code, statement.target, name)
 
     # sums of boxed arrays
 
@@ -72,7 +74,8 @@ class _Joining:
         for place, statement in enumerate(self.code.statements):
             if isinstance(statement, Map) and not statement.accumulate and statement.target.whole:
                 parts = self._parts(place, statement)
-                if parts and self.code.arrays[statement.target.array].alias is None:
+                array = self.code.arrays[statement.target.array]
+                if parts and array.alias is None and array.kind in ("buffer", "gradient"):
                     self._join(place, statement, parts)
 
     def _parts(self, place: int, statement: Map) -> dict[sp.Expr, Boxed]:
@@ -98,8 +101,12 @@ class _Joining:
                 self._assign(tail)
                 boxes += tail.boxes
             self._write_in_place(place, statement, list(parts.values()), boxes)
-        elif all(isinstance(self.code.statements[w], Map) for part in parts.values() for w in part.writes):
+        elif all(self._can_move(part) for part in parts.values()):
             self._add_to_boxes(place, statement, rest, list(parts.values()))
+
+    def _can_move(self, part: Boxed) -> bool:
+        written = [self.code.statements[place] for place in part.writes]
+        return all(isinstance(s, Map) and s.target.array == part.name for s in written)
 
     def _added_later(self, place: int, name: str) -> Boxed | None:
         """The boxes that statements add to the array, before anybody reads it; None if there are none."""
@@ -114,13 +121,25 @@ class _Joining:
         target = self.code.arrays[statement.target.array]
         self.changed[place] = []
         for part in parts:
-            self.changed[part.fill] = []
+            self._drop_fill(part)
             self._assign(part)
-            make_alias(self.code, part.name, whole(target))
+            self.code.arrays[part.name] = replace(self.code.arrays[part.name], kind="buffer", alias=whole(target))
         if not cover(boxes, target.shape):
-            first = min(part.fill for part in parts)
-            equation = self.code.statements[first].equation
-            self.changed[first] = [Fill(whole(target), sp.Integer(0), equation)]
+            self._zeros(target, parts)
+
+    def _zeros(self, target: Array, parts: Sequence[Boxed]) -> None:
+        """The gaps between the parts: zeros that stay if those of all parts did, or else filled before the first one."""
+        fills = [part.fill for part in parts if part.fill is not None]
+        if not fills and target.kind == "buffer":
+            self.code.arrays[target.name] = replace(target, kind="fixed")
+            return
+        first = min([*fills, *(place for part in parts for place in part.writes)])
+        fill = Fill(whole(target), sp.Integer(0), self.code.statements[first].equation)
+        self.changed[first] = [fill, *(s for s in self.changed.get(first, [self.code.statements[first]]))]
+
+    def _drop_fill(self, part: Boxed) -> None:
+        if part.fill is not None:
+            self.changed[part.fill] = []
 
     def _assign(self, part: Boxed) -> None:
         """What is added to zeros is written."""
@@ -135,7 +154,7 @@ class _Joining:
         empty = Fill(statement.target, sp.Integer(0), statement.equation)
         made: list[Statement] = [replace(statement, body=rest, reads=reads) if rest != 0 else empty]
         for part in parts:
-            self.changed[part.fill] = []
+            self._drop_fill(part)
             for written in part.writes:
                 self.changed[written] = []
                 made.append(self._moved(self.code.statements[written], statement))
@@ -152,9 +171,8 @@ class _Joining:
     def fills(self) -> None:
         """Leave out zeros that are all overwritten."""
         for part in self.boxed.values():
-            if part.fill not in self.changed and disjoint(part.boxes) and cover(part.boxes, self._shape(part)):
-                self.changed[part.fill] = []
+            if part.fill is None or part.fill in self.changed:
+                continue
+            if disjoint(part.boxes) and cover(part.boxes, self.code.arrays[part.name].shape):
+                self._drop_fill(part)
                 self._assign(part)
-
-    def _shape(self, part: Boxed) -> tuple[sp.Expr, ...]:
-        return self.code.arrays[part.name].shape

@@ -112,7 +112,8 @@ class _Division:
             stuck = [k for k in rows if not self._divisible(self.statements[k], shared)]
             if not stuck:
                 break
-            if any(self.code.arrays[self.statements[k].target.array].kind == "part" for k in stuck):
+            written = {name for k in stuck for name in _written(self.code, self.statements[k])}
+            if any(self.code.arrays[name].kind == "part" for name in written):
                 return None
             for k in stuck:
                 self.kinds[k] = WHOLE

@@ -143,7 +143,7 @@ def _reshaped(code: Code, view: View, groups: Sequence[Sequence[Expr]]) -> View 
     array = code.arrays[view.array]
     if any(not n.is_Integer for group in groups for n in group[1:]):
         return None
-    shape = tuple(map(dims_product, groups))
+    shape = tuple(dims_product(tuple(group)) for group in groups)
     if view.windows or view.index or view.order or view.inserted or not _is_contiguous(code, array):
         return None
     return View(view.array, shape, None if shape == array.shape else shape)
