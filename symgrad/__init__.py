@@ -38,6 +38,7 @@ from symgrad.ops import OPS, register
 from symgrad.optimizers import OPTIMIZERS
 from symgrad.pipeline import derive, emit
 from symgrad.report import Page, report, write_html
+from symgrad.tune import tune
 from symgrad.verify import Report, verify
 
 __version__ = "0.1.0"
@@ -88,6 +89,7 @@ __all__ = [
     "register",
     "report",
     "save_graph",
+    "tune",
     "verify",
     "write_html",
 ]

@@ -1,4 +1,4 @@
-"""The command line: `symgrad demo | inspect | emit | verify | grade | train`, or `symgrad "norm2(x)" --wrt x`.
+"""The command line: `symgrad demo | inspect | emit | tune | verify | grade | train`, or `symgrad "norm2(x)" --wrt x`.
 
 Results go to stdout, progress and errors to stderr. The exit code is 0 for success, 1 for an error or the
 answer no, 2 for wrong usage, 130 when interrupted.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import os
 import re
 import sys
@@ -33,6 +34,7 @@ from symgrad.grade import grade
 from symgrad.optimizers import OPTIMIZERS
 from symgrad.pipeline import DTYPES, STYLES, derive, emit
 from symgrad.report import is_own_page, report
+from symgrad.tune import tune
 from symgrad.verify import verify
 from symgrad.writing import write_whole
 
@@ -116,7 +118,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"symgrad {symgrad.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_differentiate, _add_inspect, _add_emit, _add_verify, _add_grade, _add_train):
+    for add in (
+        _add_demo,
+        _add_differentiate,
+        _add_inspect,
+        _add_emit,
+        _add_tune,
+        _add_verify,
+        _add_grade,
+        _add_train,
+    ):
         add(commands)
     return parser
 
@@ -141,9 +152,13 @@ def _add_graph(parser: argparse.ArgumentParser, wrt: bool = True) -> None:
 
 
 def _add_form(parser: argparse.ArgumentParser) -> None:
+    _add_training(parser)
+    _add_style(parser)
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="(default adam)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="(default float32)")
-    _add_style(parser)
 
 
 def _add_style(parser: argparse.ArgumentParser) -> None:
@@ -186,6 +201,19 @@ def _add_emit(commands: Any) -> None:
     _add_graph(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to (default: stdout)")
     _add_form(parser)
+    _add_force(parser)
+
+
+def _add_tune(commands: Any) -> None:
+    parser = _add_command(commands, _tune, "tune", "measure what makes the program fastest here, and write it so")
+    _add_graph(parser)
+    sizes = "the size of a named dimension of the inputs; may be given several times"
+    measured = partial(_dimension, purpose="measure")
+    parser.add_argument("--size", type=measured, action="append", default=[], metavar="NAME=SIZE", help=sizes)
+    seconds = "how long each program is measured (default 1)"
+    parser.add_argument("--seconds", type=_seconds, default=1.0, metavar="S", help=seconds)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to (default: stdout)")
+    _add_training(parser)
     _add_force(parser)
 
 
@@ -263,12 +291,22 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _dimension(text: str) -> tuple[str, int]:
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return seconds
+
+
+def _dimension(text: str, purpose: str = "verify") -> tuple[str, int]:
     name, _, size = text.partition("=")
     if not name or not size.isdecimal():
         raise argparse.ArgumentTypeError(f"expected NAME=SIZE, as in N=5, got {text!r}")
     if int(size) < 1:
-        raise argparse.ArgumentTypeError(f"there is nothing to verify in {text!r}; a size is 1 or more")
+        raise argparse.ArgumentTypeError(f"there is nothing to {purpose} in {text!r}; a size is 1 or more")
     return name, int(size)
 
 
@@ -307,14 +345,30 @@ def _write_page(graph: nx.MultiDiGraph[Any], options: argparse.Namespace) -> int
 
 
 def _emit(options: argparse.Namespace, _: Arguments) -> int:
-    text = _program(options, options.wrt).source
+    _deliver(_program(options, options.wrt), options)
+    return 0
+
+
+def _deliver(program: Program, options: argparse.Namespace) -> None:
+    """Write the program to the file that the options name, or print it."""
     if options.output is None:
         if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
             sys.stdout.reconfigure(encoding="utf-8")  # as Python reads its files
-        sys.stdout.write(text)
+        sys.stdout.write(program.source)
     else:
-        replace_file(options.output, text.encode(), options.force)
+        replace_file(options.output, program.source.encode(), options.force)
         print(f"wrote: {options.output}")
+
+
+def _tune(options: argparse.Namespace, _: Arguments) -> int:
+    graph = network(options.graph)
+    if options.output is not None:
+        check_place(options.output, None, options.force)
+    _note("deriving the gradients, writing the program and measuring it ...")
+    show = partial(print, file=sys.stderr if options.output is None else sys.stdout, flush=True)
+    derivation, sizes = derive(graph, options.wrt), dict(options.size)
+    program = tune(derivation, sizes, options.optimizer, options.dtype, seconds=options.seconds, show=show)
+    _deliver(program, options)
     return 0
 
 

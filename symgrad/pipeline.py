@@ -9,7 +9,7 @@ import networkx as nx
 
 from symgrad.algebra.shorten import shorten_adjoints
 from symgrad.derive import derive_recorded, derive_system
-from symgrad.emit import Program, Request, emit_module, in_order
+from symgrad.emit import Program, Request, emit_module, in_order, with_copied_outputs
 from symgrad.equations import System
 from symgrad.errors import EmitError, nearest
 from symgrad.expand import expand
@@ -21,10 +21,13 @@ from symgrad.simplify import (
     apply_masks_last,
     fold_constants,
     fuse_elementwise,
+    pull_factors,
     read_masks_of_values,
     reuse_forward_values,
+    scale_sums,
     share_equal,
     share_functions,
+    share_sums,
     simplify_sums,
     stabilise,
 )
@@ -157,4 +160,10 @@ def training_system(derivation: Derivation, style: str = "fast", without: Collec
         system = share_functions(system)
     if style == "fast" and "read_masks_of_values" not in without:
         system = read_masks_of_values(system)
-    return in_order(system, forward.loss)
+    if style == "fast" and "pull_factors" not in without:
+        system = pull_factors(system)
+    if style == "fast" and "share_sums" not in without:
+        system = share_sums(system)
+    if style == "fast" and "weigh_sums" not in without:
+        system = scale_sums(system)
+    return in_order(with_copied_outputs(system), forward.loss)

@@ -198,7 +198,6 @@ SAVED = [  # (pass, network, what calls of it the pass saves, at least how many)
     ("forward_destinations", attention, "copyto(", 4),
     ("forward_destinations", experts, "copyto(", 3),
     ("join_parts", attention, "add(", 2),
-    ("join_parts", attention, "copyto(", 3),
     ("join_parts", joined, "copyto(", 1),
 ]
 

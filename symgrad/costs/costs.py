@@ -15,13 +15,17 @@ import sympy as sp
 from sympy import Expr, Integer, Symbol
 
 from symgrad.costs.kernels import solution_operations
-from symgrad.costs.memory import kept_values, size_of, total, workspace
+from symgrad.costs.memory import kept_values, program_workspace, size_of, total, workspace
 from symgrad.costs.operations import Count, definition_operations
+from symgrad.emit import Request, in_order
 from symgrad.emit.nodes import network_nodes
+from symgrad.emit.request import check_request
 from symgrad.equations import Equation, System
 from symgrad.errors import EmitError, ShapeError, nearest
 from symgrad.formula import Derivation
 from symgrad.index.text import expression_text
+from symgrad.lower import arrange
+from symgrad.optimizers import optimizer_named
 from symgrad.pipeline import simplify, training_system
 
 SIZES = {"float32": 4, "float64": 8}
@@ -75,7 +79,7 @@ class Costs:
         nodes: the same by the nodes of the network.
         parameters, gradients: bytes of the parameters, and of what is differentiated by.
         activations: bytes of the values of the forward pass that the backward pass reads.
-        workspace: bytes of all buffers that the program works in; these values are among them.
+        workspace: bytes of all buffers that the program works in where one worker does everything.
         dtype: float32 or float64.
         dimensions: those that have no number yet.
     """
@@ -150,11 +154,28 @@ def costs(source: Derivation | System, dtype: str = "float32") -> Costs:
         raise EmitError(f"costs are those of a derivation, not of {type(source).__name__}", hint="sg.derive(graph)")
     if dtype not in SIZES:
         raise EmitError(f"unknown dtype {dtype!r}", hint=nearest(str(dtype), SIZES) or "one of " + ", ".join(SIZES))
+    float_size = SIZES[dtype]
     if isinstance(source, System):
-        return _costs(source, _forward_part(source), dtype)
+        return _costs(source, _forward_part(source), dtype, workspace(source, float_size))
     forward = source.forward
-    trains = forward.loss is not None and source.system.loss == forward.loss
-    return _costs(training_system(source) if trains else simplify(source.system), forward, dtype)
+    if forward.loss is None or source.system.loss != forward.loss:
+        system = simplify(source.system)
+        return _costs(system, forward, dtype, workspace(system, float_size))
+    system = training_system(source)
+    request = _program(forward, system, forward.loss, dtype)
+    space = workspace(system, float_size) if request is None else program_workspace(request, float_size)
+    return _costs(system, forward, dtype, space)
+
+
+def _program(forward: System, system: System, loss: str, dtype: str) -> Request | None:
+    """What the program in the fast style is made from; None for a network that cannot be one."""
+    arranged = in_order(arrange(system), loss)
+    request = Request(forward, arranged, optimizer_named("sgd"), dtype, "fast", "", "", {}, loss)
+    try:
+        check_request(request)
+    except EmitError:
+        return None
+    return request
 
 
 def _forward_part(system: System) -> System:
@@ -166,7 +187,7 @@ def _before_backward(system: System) -> set[str]:
     return system.needed_for([*system.outputs, *([system.loss] if system.loss else [])])
 
 
-def _costs(system: System, forward: System, dtype: str) -> Costs:
+def _costs(system: System, forward: System, dtype: str, space: Expr) -> Costs:
     float_size = SIZES[dtype]
     nodes = network_nodes(forward, system)
     first = _before_backward(system)
@@ -186,7 +207,7 @@ def _costs(system: System, forward: System, dtype: str) -> Costs:
         total(system, parameters, float_size),
         total(system, system.gradients.values(), float_size),
         total(system, kept, float_size),
-        workspace(system, float_size),
+        space,
         dtype,
         tuple(sorted(symbols, key=str)),
     )

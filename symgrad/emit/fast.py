@@ -49,11 +49,33 @@ INDEXING = ("gather", "scatter", "scatter_add")
 
 _NUMBERS = {"0": "zero", "1": "one", "0.5": "half", "2": "two"}
 
+_HEADINGS = {  # of what a function binds first, by the kind of array
+    "parameter": "parameters",
+    "constant": "constants",
+    "buffer": "buffers for all samples",
+    "gradient": "gradients",
+    "parts": "what each part of the samples adds to a sum",
+    "part": "what this part adds to a sum",
+    "filled": "numbers",
+    "starts": "numbers",
+    "range": "numbers",
+    "alias": "values that share memory",
+    "view": "views",
+}
+_OWN_HEADINGS = _HEADINGS | {"buffer": "memory of the worker"}
+
 
 def fast_lines(request: Request) -> tuple[list[str], set[str]]:
     """How the samples are divided and `_bind`, as lines, and the functions that they call."""
     module = _Module(request)
     return [*module.division(), "", "", *module.lines()], module.functions
+
+
+def buffers(request: Request) -> tuple[list[Array], list[list[Array]]]:
+    """The buffers that `_bind` makes for all samples, and those that each phase of rows makes for some of them."""
+    module = _Module(request)
+    module.lines()
+    return module.outer.made, [scope.made for scope in module.scopes]
 
 
 def plan_of(request: Request) -> Plan:
@@ -86,10 +108,11 @@ class _Module:
         self.plan = plan_of(request)
         self.phase_calls = [self.calls(phase.statements) for phase in self.plan.phases]
         self.task_calls = {task.gradients: self.calls(task.statements) for task in self.plan.tasks}
-        self.taken = set(self.code.arrays)
+        self.taken = {*self.code.arrays, *request.dimensions}
         self.count, self.product = self.free("n"), self.free("product")
         self.products = False
         self.outer = _Scope(self, None)
+        self.scopes: list[_Scope] = []  # of the phases of rows
         self.parts = self._parts()
         self.body: list[str] = []
 
@@ -104,6 +127,8 @@ class _Module:
         leaves = [leaf for leaf in self.request.forward.leaves.values() if leaf.kind == "input" and size is not None]
         axes = {leaf.name: leaf.shape.index(size) for leaf in leaves if leaf.shape.count(size) == 1}
         return [
+            "# What counts the samples, its axis of each input, and for each kind of worker the least samples that make a",
+            "# part of their own and the most parts.",
             f"SAMPLES: str | None = {quoted(None if size is None else str(size))}",
             *table("DIVIDED: dict[str, int]", axes),
             *table("PARTS: dict[str, tuple[int, int]]", self.parts),
@@ -117,7 +142,7 @@ class _Module:
         size = str(self.plan.size) if self.plan.size is not None else "1"
         returned = [
             f"phases: list[Rows | Stages] = [{', '.join(phases)}]",
-            "tasks: list[Task] = [",
+            "tasks: list[Task] = [  # each completes a range of the flat gradient",
             *(f"{INDENT}{task}," for task in tasks),
             "]",
             f"return _plan({size}, parts, workers, make, phases, tasks, ({outputs},), {loss})",
@@ -125,7 +150,7 @@ class _Module:
         text = "\n".join([*self.body, *returned])
         head = self.outer.memory(text)
         functions = [*bound_functions(self.functions), *self._product_line()]
-        return [*BIND, *functions, *head, "", *self.body, *(INDENT + line for line in returned)]
+        return [*BIND, *functions, "", *head, "", *self.body, *(INDENT + line for line in returned)]
 
     def _parts(self) -> dict[str, tuple[int, int]]:
         """Kind of worker -> (least samples in a part, most parts)."""
@@ -182,6 +207,7 @@ class _Module:
 
     def _rows(self, name: str, staged: Sequence[Sequence[Call]]) -> list[str]:
         scope = _Scope(self, self.plan.size)
+        self.scopes.append(scope)
         scope.locals = self._locals([call for calls in staged for call in calls])
         outer, self.body = self.body, []
         names = self._stages(scope, staged, "")
@@ -256,15 +282,17 @@ class _Module:
         name = "_nothing"
         if calls:
             name = self.free("gradients")
-            self.body += [INDENT + line for line in self.outer.function(name, calls)]
+            names = [self.request.gradients[gradient] for task in tasks for gradient in task.gradients]
+            doc = f"What is left to do for the gradient{'s' * (len(names) > 1)} by {_listed(names)}."
+            self.body += [INDENT + line for line in self.outer.function(name, calls, doc)]
             self.body.append("")
-        cost = " + ".join(self._cost(task) for task in tasks)
-        return [f"({name}, {first}, {last}, {cost})"]
+        cost = sp.Add(*map(self._cost, tasks))
+        return [f"({name}, {first}, {last}, {size_text(cost)})"]
 
-    def _cost(self, task: Task) -> str:
+    def _cost(self, task: Task) -> Expr:
         products = [s for s in task.statements if isinstance(s, Contract)]
         bound = sp.Add(*(s.left.shape[-1] for s in products))
-        return size_text(sp.expand(self._elements(task) * (bound + UPDATE)))
+        return sp.expand(self._elements(task) * (bound + UPDATE))
 
     def _work(self, task: Task) -> int:
         """Multiplications, with 64 samples."""
@@ -305,14 +333,14 @@ class _Module:
         self.body += [*(INDENT + line for line in lines), ""]
         count, width = map(int, self.code.arrays[gradient].shape)
         first, _ = self._range([task], offsets)
-        return f"*_blocks({name}, {count}, {width}, {first}, {self._cost(task)})"
+        return f"*_blocks({name}, {count}, {width}, {first}, {size_text(self._cost(task))})"
 
 
 class _Scope:
     """Names bound in one function: all of `_bind`, or the rows of some samples (of which there are `size` in all).
 
     `views` and `constants` are named once; `mentioned` are the arrays that some line names; `locals` are the buffers
-    that belong to the function.
+    that belong to the function, `made` those that it has made.
     """
 
     def __init__(self, module: _Module, size: Symbol | None) -> None:
@@ -322,6 +350,7 @@ class _Scope:
         self.mentioned: set[str] = set()
         self.locals: set[str] = set()
         self.ranges: dict[str, str] = {}
+        self.made: list[Array] = []
 
     # what is bound
 
@@ -329,10 +358,16 @@ class _Scope:
         """Sizes, arrays, numbers and views, before the lines `text`."""
         used = self._used()
         arrays = sorted(self.code.arrays.values(), key=lambda a: self._depth(a.name))
-        lines = [self._array(a) for a in arrays if a.name in used and a.kind != "input" and self._is_mine(a)]
-        lines += [f"{name} = np.arange({self.module.count})" for name in self.ranges.values()]
-        lines += [f"{name} = np.array({text}, DTYPE)" for text, name in self.constants.items()]
-        lines += [f"{name} = {self._view(view)}" for view, name in self.views.items()]
+        mine = [a for a in arrays if a.name in used and a.kind != "input" and self._is_mine(a)]
+        found = [("alias" if a.alias else a.kind, self._array(a)) for a in mine]
+        found += [("range", f"{name} = np.arange({self.module.count})") for name in self.ranges.values()]
+        found += [("range", f"{name} = np.array({text}, DTYPE)") for text, name in self.constants.items()]
+        found += [("view", f"{name} = {self._view(view)}") for view, name in self.views.items()]
+        headings = _HEADINGS if self.size is None else _OWN_HEADINGS
+        lines: list[str] = []
+        for heading in dict.fromkeys(headings.values()):
+            group = [line for kind, line in found if headings[kind] == heading]
+            lines += [f"# {heading}", *group] if group else []
         return [INDENT + line for line in (*self._sizes("\n".join([*lines, text])), *lines)]
 
     def _sizes(self, text: str) -> list[str]:
@@ -391,6 +426,7 @@ class _Scope:
             assert isinstance(array.value, Expr)
             (size,) = self._resized(array.shape)
             return f"{array.name} = np.arange({size_text(size)}) * {size_text(array.value)}"
+        self.made.append(array)
         maker = "own" if self.size is not None else "make"
         return f"{array.name} = {maker}({shape_text(self._resized(array.shape))}, {DTYPES[array.dtype]})"
 
@@ -439,19 +475,19 @@ class _Scope:
 
     # what is called
 
-    def function(self, name: str, calls: Sequence[Call]) -> list[str]:
+    def function(self, name: str, calls: Sequence[Call], doc: str = "") -> list[str]:
         """A function that carries out the calls."""
-        lines = [f"def {name}(inputs: Arrays) -> None:"]
+        lines = [f"def {name}(inputs: Arrays) -> None:", *([f'{INDENT}"""{doc}"""'] if doc else [])]
         lines += [f"{INDENT}{line}" for line in self.inputs(calls)]
         previous, adding = "", False
         for call in calls:
             partial = self._partial(call)
             if partial and not adding:
-                lines.append(f"{INDENT}if parts > 1:")
+                lines.append(f"{INDENT}if parts > 1:  # then each part has computed its share only")
             adding = partial is not None
             indent = INDENT * (1 + adding)
             comment = self.request.comments.get(call.equation)
-            if call.equation != previous and comment:
+            if call.equation != previous and comment and not adding:
                 lines.append(f"{indent}# {comment}")
             previous = call.equation
             made = [self._sum_of_parts(partial)] if partial else self._call(call)
@@ -513,15 +549,15 @@ class _Scope:
     def _named(self, view: View) -> str:
         if view not in self.views:
             mine = self.size is None or self.code.root(view.array) in self.locals
-            suffix = "T" if view.order and not view.index and not view.reshape else "v"
-            self.views[view] = self.module.free(f"{view.array}_{suffix if mine else 'rows'}")
+            wanted = f"{view.array}_{_form(view)}" if mine else f"{self.module.outer.argument(view, False)}_rows"
+            self.views[view] = self.module.free(wanted)
         return self.views[view]
 
     def constant(self, value: Expr) -> str:
         """A number as an array without axes of the right dtype, which NumPy takes faster than a float."""
         text = scalar_text(value)
         if text not in self.constants:
-            self.constants[text] = self.module.free(_NUMBERS.get(text, "c1"))
+            self.constants[text] = self.module.free(_number_name(text) or f"c{len(self.constants) + 1}")
         return self.constants[text]
 
     def _function(self, name: str) -> str:
@@ -578,6 +614,8 @@ class _Scope:
             return f"{self._function('copyto')}({out}, {text})"
         if function == "gather":
             return f"{self._function('copyto')}({out}, {arguments[0]}[{', '.join(arguments[1:])}])"
+        if function == "take":  # the labels are checked; to "clip", NumPy needs no buffer
+            return f'{arguments[0]}.take({arguments[1]}, None, {out}, "clip")'
         if function == "scatter":
             return f"{out}[{', '.join(arguments[1:])}] = {arguments[0]}"
         if function == "scatter_add":
@@ -593,3 +631,28 @@ class _Scope:
         single = "," if len(call.offsets) == 1 else ""
         head = f"for {names}{single} in {self._function('ndindex')}({sizes}):"
         return [head, *(INDENT + line for inner in call.body for line in self._call(inner, inner=True))]
+
+
+def _form(view: View) -> str:
+    """A word for what a view is of its array."""
+    if view.windows or view.index:
+        return "windows" if view.windows else "cut"
+    if view.reshape is not None:
+        return "flat" if len(view.shape) == 1 else "shaped"
+    if view.order is not None:
+        return "T"
+    return "column" if view.inserted == (len(view.shape) - 1,) else "spread"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a sentence, the first and the last of many."""
+    if len(names) > 6:
+        return f"{names[0]} to {names[-1]}"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _number_name(text: str) -> str | None:
+    """`per_N` for 1/N, `minus_one` for -1; None for a number without a name."""
+    size = text.lstrip("-")
+    name = f"per_{size[2:]}" if size.startswith("1/") and size[2:].isidentifier() else _NUMBERS.get(size)
+    return f"minus_{name}" if name and text != size else name

@@ -106,11 +106,13 @@ class _Processes:
         self.board = _Board(count, busy)
         self.helpers: dict[int, int] = {}  # process -> its number as a worker
         self.close = finalize(self, _dismiss, self.owner, self.helpers, self.board)
+        cores = _affinity()
+        others = cores - _home(cores)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # helpers leave it to their parent
         try:
             for worker in range(1, count):
                 if (helper := _fork()) == 0:
-                    _help(self.board, worker, self.owner, [shares[worker] for shares in rounds], inputs)
+                    _help(self.board, worker, self.owner, [shares[worker] for shares in rounds], inputs, others)
                 self.helpers[helper] = worker
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -166,7 +168,25 @@ def _fork() -> int:
         return os.fork()
 
 
-def _help(board: _Board, worker: int, parent: int, shares: list[list[Job]], inputs: Arrays) -> None:
+def _affinity() -> set[int]:
+    """The cores that this thread may use; empty where the system does not tell."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
+def _home(cores: set[int]) -> set[int]:
+    """The core of the thread that hands work out; programs side by side have different ones."""
+    return {sorted(cores)[os.getpid() % len(cores)]} if cores else set()
+
+
+def _keep_to(cores: set[int]) -> None:
+    """Linux tends to wake a worker on the core of the one who wakes it, where it has to wait: each gets its own."""
+    if cores:
+        os.sched_setaffinity(0, cores)
+
+
+def _help(
+    board: _Board, worker: int, parent: int, shares: list[list[Job]], inputs: Arrays, cores: set[int]
+) -> None:
     """What a helper does until it is dismissed or its parent is gone; never returns."""
     import gc
     import signal
@@ -174,6 +194,7 @@ def _help(board: _Board, worker: int, parent: int, shares: list[list[Job]], inpu
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         gc.freeze()
+        _keep_to(cores)
         if blas := _blas_threads():
             blas[1](1)
         _serve(board, worker, parent, shares, inputs)

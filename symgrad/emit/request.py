@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from symgrad.emit import runtime, special
+from symgrad.emit import blas, plans, processes, products, runtime, special, workers
 from symgrad.emit.initial import initialisers
 from symgrad.equations import System, shape_attribute
 from symgrad.errors import EmitError
@@ -170,21 +170,12 @@ def _reserved(forward: System) -> set[str]:
 
 def program_names() -> set[str]:
     """The names of an emitted file's fixed part, and of the functions that it calls."""
-    names = {n for n in vars(runtime) if n != "__builtins__"} | set(vars(special)) | set(keyword.kwlist)
-    names |= {
-        "np",
-        "params",
-        "grads",
-        "dims",
-        "inputs",
-        "forward",
-        "loss",
-        "backward",
-        "values",
-        "zero",
-        "one",
-    }
+    fixed = (runtime, plans, blas, products, processes, workers, special)
+    names = {n for module in fixed for n in vars(module) if n != "__builtins__"} | set(keyword.kwlist)
+    names |= set("np params grads dims inputs forward loss backward values".split())
+    names |= set("parts workers make part start stop own job rows out phases tasks _product".split())
+    names |= set("SAMPLES DIVIDED PARTS SCALARS SCRATCH BLAS_CORE".split())
     names |= {n for n in dir(np) if not n.startswith("_") and n.islower()}
     names |= {f"{f}_reduce" for f in ("add", "multiply", "maximum", "minimum")} | {"sliding_window_view"}
-    names |= {"float", "int", "tuple", "dict", "range", "slice", "max", "min", "half", "two"}
+    names |= {"float", "int", "tuple", "dict", "range", "slice", "max", "min", "zero", "one", "half", "two"}
     return names

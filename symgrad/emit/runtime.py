@@ -317,8 +317,8 @@ Update = Callable[[int, dict[str, float]], None]  # step number and hyperparamet
 class _Crew:
     """Who does the work: the calling thread, one thing after the other."""
 
-    def __init__(self, threads: int | None, workers: str) -> None:
-        if threads not in (None, 1) or workers != "thread":
+    def __init__(self, threads: int | None, workers: str | None) -> None:
+        if threads not in (None, 1) or workers not in (None, "thread"):
             raise DataError("threads, workers: this program works on one thread\n  hint: emit it in the fast style")
         self.threads, self.workers, self.make = threads, workers, _aligned
 
@@ -603,6 +603,7 @@ class Trainer:
     threads: how many may work on a step; None means as many as are worth it. The numbers do not depend on it where
     the samples are divided among the workers; where they are not, BLAS has so many threads and its own order of sums.
     workers: "thread", or "process" for helper processes, which take less time to hand work over.
+    None for either leaves it to the file's settings, if it has any.
     """
 
     _KEPT = 4  # workspaces; training, its last smaller batch, validation and prediction each need one
@@ -613,7 +614,7 @@ class Trainer:
         *,
         seed: int = 0,
         threads: int | None = None,
-        workers: str = "thread",
+        workers: str | None = None,
         **hyper: float,
     ) -> None:
         self._crew = _Crew(threads, workers)
@@ -797,7 +798,7 @@ class Trainer:
         _write_npz(path, {"about": np.array(about), **arrays})
 
     @classmethod
-    def load(cls, path: Path, *, threads: int | None = None, workers: str = "thread") -> Trainer:
+    def load(cls, path: Path, *, threads: int | None = None, workers: str | None = None) -> Trainer:
         """The trainer that `save` wrote; training goes on bit for bit as it would have."""
         import json
 
@@ -835,7 +836,7 @@ def _arguments(argv: list[str] | None) -> Any:
     add("--save", metavar="FILE", help="write the trained parameters and the optimizer's state")
     add("--resume", metavar="FILE", help="go on from a file that --save wrote")
     add("--threads", type=int, metavar="N", help="how many may work on a step (default: as many as are worth it)")
-    add("--workers", choices=("thread", "process"), default="thread", help="what the helpers are (default thread)")
+    add("--workers", choices=("thread", "process"), help="what the helpers are (default thread, unless tuned)")
     for name, default in HYPERPARAMETERS.items():
         option = "--" + name.replace("_", "-")
         add(option, dest="hyper." + name, type=float, metavar="NUMBER", help=f"(default {default:g})")

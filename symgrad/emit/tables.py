@@ -31,7 +31,7 @@ def table_lines(request: Request) -> list[str]:
         f"DTYPE: type[np.floating[Any]] = np.{request.dtype}",
         *table("INPUTS: dict[str, tuple[str, tuple[int | str, ...]]]", inputs),
         f"FORWARD_INPUTS: tuple[str, ...] = {quoted(tuple(n for n in inputs if n in needed))}",
-        f"OUTPUTS: tuple[str, ...] = {quoted(system.outputs)}",
+        f"OUTPUTS: tuple[str, ...] = {quoted(forward.outputs)}",
         *table("PARAMETERS: dict[str, tuple[int, ...]]", parameters),
         *table("GRADIENTS: dict[str, tuple[int | str, ...]]", gradients),
         *_starts(table("INITIALISERS: dict[str, tuple[Any, ...]]", starts), list(starts)),

@@ -180,9 +180,17 @@ def _state_scale(optimizer: Optimizer, form: Scaled) -> list[str]:
 
 def _scalars(optimizer: Optimizer, form: Scaled, numbers: Sequence[str]) -> list[str]:
     shared, values = sp.cse(list(form.scalars.values()), symbols=sp.numbered_symbols("r"), order="canonical")
-    texts = [scalar_text(value) for value in values]
-    lines = [f"{symbol} = {scalar_text(value)}" for symbol, value in shared]
-    returned = ", ".join([*texts, *numbers[len(texts) :]])
+    pairs = [*shared, *zip(form.scalars, values, strict=True)]
+    rows = {symbol: {row for _, row, body in form.steps if symbol in body.free_symbols} for symbol in form.scalars}
+    lines: list[str] = []
+    for symbol, value in reversed(pairs):
+        for part in value.free_symbols:
+            rows[part] = rows.get(part, set()) | rows[symbol]
+        text = scalar_text(value)
+        if text != str(symbol):
+            read = [str(vector) for vector in optimizer.updates if str(vector) in rows[symbol]]
+            lines.insert(0, Line(f"{symbol} = {text}", read, UPDATE))
+    returned = ", ".join(numbers)
     return [
         *("", "", "def _scalars(k: int, hyper: dict[str, float]) -> tuple[float, ...]:"),
         f'{INDENT}"""The numbers that step number k works with."""',

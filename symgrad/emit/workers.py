@@ -11,13 +11,15 @@ import numpy as np
 
 from symgrad.emit.blas import _with_blas
 from symgrad.emit.plans import Allocate, Arrays, Job, Task, _nothing, _Plan
-from symgrad.emit.processes import _Processes, _shared
+from symgrad.emit.processes import _affinity, _home, _keep_to, _Processes, _shared
 from symgrad.emit.runtime import DTYPE, Array, DataError, TrainingError, _aligned, _check_count, _quiet, _rescale
 
 if TYPE_CHECKING:  # what the network's part of a file defines
     SAMPLES: str | None = None
     PARTS: dict[str, tuple[int, int]] = {}
     SCALARS = SCRATCH = 0
+    THREADS: int | None = None
+    WORKERS = "thread"
 
     def _bind(
         params: Arrays, grads: Arrays, dims: dict[str, int], parts: int, workers: int, make: Allocate
@@ -37,15 +39,17 @@ if TYPE_CHECKING:  # what the network's part of a file defines
 
 Round = list[list[Job]]  # each worker's jobs
 
-_BLOCK_BYTES = 1 << 17  # of each vector that the optimizer works on at a time: all of them stay in cache
+_BLOCK_BYTES = 1 << 17  # of each vector that the optimizer works on at a time: all of them stay in cache ...
+_THREAD_BYTES = 1 << 20  # ... but beside another thread a call must be long enough for that one to get its turn
 
 
 class _Post:
     """Where a helper thread is given work. Numbers tell what is done, the locks only wake: interruptions do no harm."""
 
-    def __init__(self) -> None:
+    def __init__(self, cores: set[int]) -> None:
         from _thread import allocate_lock
 
+        self.cores = cores
         self.share: list[Job] | None = []
         self.inputs: Arrays = {}
         self.error: BaseException | None = None
@@ -66,10 +70,8 @@ class _Post:
 
     @_quiet
     def serve(self) -> None:
-        """What the helper does until it is given None. Linux would wake it on the core of the one who wakes it."""
-        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
-        if len(cores) > 1:
-            os.sched_setaffinity(0, cores - {min(cores)})
+        """What the helper does until it is given None."""
+        _keep_to(self.cores)
         while True:
             while self.finished == self.given:
                 self.work.acquire()
@@ -98,6 +100,7 @@ class _Threads:
     def __init__(self) -> None:
         self.posts: list[_Post] = []
         self.owner = os.getpid()
+        self.cores = _affinity()
 
     def run(self, number: int, shares: Round, inputs: Arrays) -> None:
         """One round: the calling thread has the first share. The first error of any is raised when all are done."""
@@ -124,7 +127,7 @@ class _Threads:
         if os.getpid() != self.owner:
             self.posts, self.owner = [], os.getpid()
         while len(self.posts) < count:
-            post = _Post()
+            post = _Post(self.cores - _home(self.cores))
             start_new_thread(post.serve, ())
             self.posts.append(post)
             finalize(self, post.give, None, {}).atexit = False
@@ -181,7 +184,10 @@ Update = _Optimizer
 class _Crew:
     """Who does the work: the calling thread, and threads or processes beside it."""
 
-    def __init__(self, threads: int | None, workers: str) -> None:
+    def __init__(self, threads: int | None, workers: str | None) -> None:
+        threads = THREADS if threads is None else threads
+        if workers is None:
+            workers = WORKERS if hasattr(os, "fork") else "thread"
         if workers not in ("thread", "process"):
             raise DataError(f"workers: expected 'thread' or 'process', got {workers!r}")
         if workers == "process" and not hasattr(os, "fork"):
@@ -216,7 +222,8 @@ class _Bound:
         self.outputs, self.loss = plan.outputs, plan.loss
         tasks = plan.tasks if update is None else _gapless(plan.tasks, update.theta.size)
         work = [_rounds(phases, count) for phases in (plan.forward, plan.until_loss, plan.whole)]
-        work.append([_assigned(tasks, count, update)])
+        threaded = count > 1 and crew.workers == "thread"
+        work.append([_assigned(tasks, count, update, _THREAD_BYTES if threaded else _BLOCK_BYTES)])
         copies: Arrays = {}
         team: _Threads | _Processes = crew.helpers
         if crew.workers == "process" and count > 1:
@@ -269,12 +276,15 @@ def _rounds(phases: list[list[Job]], count: int) -> list[Round]:
     return rounds
 
 
-def _assigned(tasks: list[Task], count: int, update: _Optimizer | None) -> Round:
-    """Each task to the worker that has least to do so far, the longest first; with the update of what it completes."""
+def _assigned(tasks: list[Task], count: int, update: _Optimizer | None, block: int) -> Round:
+    """Each task to the worker that has least to do so far, the longest first; with the update of what it completes.
+
+    block: the bytes of each vector that the optimizer works on at a time.
+    """
     shares: Round = [[] for _ in range(count)]
     costs = [0.0] * count
     longest = max((last - first for _, first, last, _ in tasks), default=0)
-    size = min(longest, _BLOCK_BYTES // np.dtype(DTYPE).itemsize)
+    size = min(longest, block // np.dtype(DTYPE).itemsize)
     scratch = [_aligned((SCRATCH, size)) for _ in range(count if update else 0)]
     for job, first, last, cost in sorted(tasks, key=lambda task: -task[3]):
         worker = costs.index(min(costs))
@@ -318,7 +328,15 @@ def _run_of(rounds: list[tuple[int, Round]], team: _Threads | _Processes) -> Job
                 for job in shares[0]:
                     job(inputs)
 
-    return run
+    def run_at_home(inputs: Arrays) -> None:
+        cores = _affinity()
+        _keep_to(_home(cores))
+        try:
+            run(inputs)
+        finally:
+            _keep_to(cores)
+
+    return run_at_home if any(share for _, shares in rounds for share in shares[1:]) else run
 
 
 # </part>

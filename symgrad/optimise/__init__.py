@@ -11,6 +11,7 @@ from symgrad.optimise.join_parts import join_parts
 from symgrad.optimise.share_early import share_early
 from symgrad.optimise.stack_contractions import stack_contractions
 from symgrad.optimise.transpose_once import transpose_once
+from symgrad.optimise.weigh_sums import weigh_sums
 
 Pass = Callable[[Code, Collection[str]], Code]  # the second argument names the arrays that somebody else reads
 
@@ -21,6 +22,7 @@ CODE_PASSES: dict[str, Pass] = {  # by their names in passes.PASSES, in the orde
     "stack_contractions": stack_contractions,
     "share_early": share_early,
     "transpose_once": transpose_once,
+    "weigh_sums": weigh_sums,
 }
 
 

@@ -128,7 +128,7 @@ class _Joining:
             self._zeros(target, parts)
 
     def _zeros(self, target: Array, parts: Sequence[Boxed]) -> None:
-        """The gaps between the parts: zeros that stay if those of all parts did, or else filled before the first one."""
+        """The gaps between the parts: zeros that stay if those of all parts did, or else filled at first."""
         fills = [part.fill for part in parts if part.fill is not None]
         if not fills and target.kind == "buffer":
             self.code.arrays[target.name] = replace(target, kind="fixed")

@@ -7,7 +7,7 @@ very call and lies in memory as the result does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from sympy import Expr
@@ -41,9 +41,19 @@ def plan_memory(code: Code, calls: Sequence[Call], keep: Iterable[str]) -> None:
         for name in dying:
             if name in placed:
                 free.setdefault(_size(code, name), []).append(owner.get(name, name))
-    for name, memory in owner.items():
+    for name, memory in _by_values(code, owner).items():
         if memory != name:
             _share(code, name, memory)
+
+
+def _by_values(code: Code, owner: Mapping[str, str]) -> dict[str, str]:
+    """The same memory by the names of values: a temporary that becomes a value in place goes by that one's name."""
+    better: dict[str, str] = {}
+    for name, memory in owner.items():
+        array, first = code.arrays[name], code.arrays[memory]
+        if first.temporary and not array.temporary and array.shape == first.shape:
+            better.setdefault(memory, name)
+    return {name: better.get(memory, memory) for name, memory in owner.items()}
 
 
 def _last_uses(code: Code, calls: Sequence[Call]) -> dict[str, int]:

@@ -26,7 +26,7 @@ class Picked:
         if found is None:
             return [Call("gather", (s.source, *entries(s.index)), s.target, s.equation)]
         source, index, made = found
-        return [*made, Call("gather", (source, index), s.target, s.equation)]
+        return [*made, Call("take", (source, index), s.target, s.equation)]
 
     def scatter(self, s: Scatter) -> list[Call]:
         if not s.unique:
@@ -41,7 +41,7 @@ class Picked:
         old = self._temporary(s.target, index.shape)
         return [
             *made,
-            Call("gather", (target, index), old, s.equation),
+            Call("take", (target, index), old, s.equation),
             Call("add", (old, s.value), old, s.equation, elementwise=True),
             Call("scatter", (old, index), target, s.equation),
         ]
