@@ -53,6 +53,7 @@ _HEADINGS = {  # of what a function binds first, by the kind of array
     "parameter": "parameters",
     "constant": "constants",
     "buffer": "buffers for all samples",
+    "fixed": "buffers for all samples",  # zeros, where nothing is written
     "gradient": "gradients",
     "parts": "what each part of the samples adds to a sum",
     "part": "what this part adds to a sum",
@@ -232,7 +233,7 @@ class _Module:
         return {
             name
             for name, kind in kinds.items()
-            if kind in ("buffer", "part") or (kind in ("filled", "starts") and has_samples(self.code, name, size))
+            if kind in ("buffer", "fixed", "part") or (kind in ("filled", "starts") and has_samples(self.code, name, size))
         }
 
     # tasks
@@ -427,7 +428,7 @@ class _Scope:
             (size,) = self._resized(array.shape)
             return f"{array.name} = np.arange({size_text(size)}) * {size_text(array.value)}"
         self.made.append(array)
-        maker = "own" if self.size is not None else "make"
+        maker = "own" if self.size is not None and array.kind != "fixed" else "make"  # that one starts as zeros
         return f"{array.name} = {maker}({shape_text(self._resized(array.shape))}, {DTYPES[array.dtype]})"
 
     def _resized(self, shape: Sequence[Expr]) -> tuple[Expr, ...]:

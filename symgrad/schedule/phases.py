@@ -201,7 +201,7 @@ class _Division:
         for k, s in enumerate(self.statements):
             for name in self._read(s) | set(_written(self.code, s)):
                 seen.setdefault(name, set()).add(levels[k])
-        buffers = {name for name in seen if self.code.arrays[name].kind in ("buffer", "gradient")}
+        buffers = {name for name in seen if self.code.arrays[name].kind in ("buffer", "fixed", "gradient")}
         return {n for n in buffers if len(seen[n]) > 1 or n in self.kept or self.code.arrays[n].kind == "gradient"} | {
             n for n in buffers if not has_samples(self.code, n, self.size)
         }
