@@ -165,7 +165,7 @@ class _Module:
         if call.function == "dot" and self.plan.size is not None and "product_blocks" not in self.request.without:
             left, right = call.arguments
             if isinstance(left, View) and isinstance(right, View) and len(left.shape) == len(right.shape) == 2:
-                sizes = [64 if n.free_symbols else int(n) for n in (*left.shape, right.shape[1])]
+                sizes = [int(n.xreplace(dict.fromkeys(n.free_symbols, sp.Integer(64)))) for n in (*left.shape, right.shape[1])]
                 if prod(sizes) > LARGE and right.order is None:
                     self.products = True
                     return self.product

@@ -24,6 +24,7 @@ from symgrad.schedule.separable import ACROSS, FREE, ROW, WHOLE, has_samples, ki
 
 MOST_PHASES = 12  # more hand-overs than that are not worth it
 SMALL = 4096  # elements of a result that is summed in parts whatever its operands are
+LARGE, LONG = 1 << 17, 16  # and of a product in which each sample has so many terms
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,15 @@ class _Division:
         views = [s.source] if isinstance(s, Reduce) else [s.left, s.right]
         sizes = [sp.cancel(dims_product(v.shape) / self.size) for v in views]
         each = sum(int(n) for n in sizes if n.is_Integer)
-        return int(result) <= max(SMALL, each)
+        return int(result) <= max(LARGE if self._is_long(s) else SMALL, each)
+
+    def _is_long(self, s: Reduce | Contract) -> bool:
+        """Whether every sample adds so much to each element of a product that adding up the parts is nothing to it."""
+        if not isinstance(s, Contract):
+            return False
+        terms = sp.cancel(dims_product(s.left.shape) * dims_product(s.right.shape) / dims_product(s.target.shape))
+        each = sp.cancel(sp.sqrt(terms / self.size**2))
+        return bool(each.is_Integer and each >= LONG)
 
     def _take_part(self, k: int, s: Reduce | Contract, target: Array) -> None:
         code = self.code
