@@ -158,10 +158,9 @@ class _Division:
 
     def _is_long(self, s: Reduce | Contract) -> bool:
         """Whether every sample adds so much to each element of a product that adding up the parts is nothing to it."""
-        if not isinstance(s, Contract):
+        if not isinstance(s, Contract) or s.form not in ("dot", "matmul"):
             return False
-        terms = sp.cancel(dims_product(s.left.shape) * dims_product(s.right.shape) / dims_product(s.target.shape))
-        each = sp.cancel(sp.sqrt(terms / self.size**2))
+        each = sp.cancel(s.left.shape[-1] / self.size)
         return bool(each.is_Integer and each >= LONG)
 
     def _take_part(self, k: int, s: Reduce | Contract, target: Array) -> None:
