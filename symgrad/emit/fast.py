@@ -470,7 +470,7 @@ class _Scope:
         if not has_samples(self.code, view.array, self.size):
             return text
         cut = sample_axis(array.shape, view, self.size)
-        assert cut is not None, view
+        assert cut is not None and not cut.inner, view
         start, stop = (("" if cut.width == 1 else f"{size_text(cut.width)} * ") + bound for bound in ("start", "stop"))
         return f"{text}[{':, ' * cut.axis}{start}:{stop}]"
 

@@ -101,24 +101,31 @@ class _Division:
         self.statements = list(code.statements)
         self.kinds = [kind_of(code, s, size) for s in self.statements]
         self.partials: dict[str, Partial] = {}
+        self.origins: list[int] = []  # for each statement the one that it was made from
+        self.refused: set[int] = set()  # statements that cannot be summed in parts
 
     def plan(self) -> Plan | None:
         if ROW not in self.kinds:
             return None
-        self._take_parts()
+        given = list(self.statements), list(self.kinds)
         while True:
+            self._take_parts()
             levels = self._levels()
             shared = self._shared(levels)
             rows = [k for k, kind in enumerate(self.kinds) if kind == ROW]
-            stuck = [k for k in rows if not self._divisible(self.statements[k], shared)]
+            stuck = {k for k in rows if not self._divisible(self.statements[k], shared)}
             if not stuck:
                 break
-            written = {name for k in stuck for name in _written(self.code, self.statements[k])}
-            if any(self.code.arrays[name].kind == "part" for name in written):
-                return None
             for k in stuck:
-                self.kinds[k] = WHOLE
+                statement = self.origins[k]
+                if given[1][statement] == ROW:
+                    given[1][statement] = WHOLE
+                else:
+                    self.refused.add(statement)
+            self._give_parts_back()
+            self.statements, self.kinds = list(given[0]), list(given[1])
         if ROW not in self.kinds or max(levels) >= MOST_PHASES:
+            self._give_parts_back()
             return None
         owners = self._owners(levels)
         phases = []
@@ -131,17 +138,26 @@ class _Division:
     # sums in parts
 
     def _take_parts(self) -> None:
-        """Each small sum over samples that is some array's only value becomes a row statement."""
-        writers: dict[str, int] = {}
-        for s in self.statements:
-            for name in _written(self.code, s):
-                writers[name] = writers.get(name, 0) + 1
-        for k, s in enumerate(self.statements):
-            if self.kinds[k] == ACROSS and isinstance(s, Reduce | Contract) and self._is_small(s):
+        """Each small sum over samples that is some array's only value becomes a row statement, and the sum of parts."""
+        statements, kinds = self.statements, self.kinds
+        self.statements, self.kinds, self.origins = [], [], []
+        written: set[str] = set()
+        for k, (s, kind) in enumerate(zip(statements, kinds, strict=True)):
+            made = [(s, kind)]
+            if kind == ACROSS and isinstance(s, Reduce | Contract) and k not in self.refused and self._is_small(s):
                 target = self.code.arrays[s.target.array]
-                first = not any(target.name in _written(self.code, other) for other in self.statements[:k])
-                if target.alias is None and first and self._covers(s, target):
-                    self._take_part(k, s, target)
+                if target.alias is None and target.name not in written and self._covers(s, target):
+                    made = self._in_parts(s, target)
+            written |= _written(self.code, s)
+            for statement, its in made:
+                self.statements.append(statement)
+                self.kinds.append(its)
+                self.origins.append(k)
+
+    def _give_parts_back(self) -> None:
+        for partial in self.partials.values():
+            del self.code.arrays[partial.own], self.code.arrays[partial.parts]
+        self.partials = {}
 
     def _covers(self, s: Reduce | Contract, target: Array) -> bool:
         plain = not s.target.index and not s.target.windows
@@ -163,7 +179,8 @@ class _Division:
         each = sp.cancel(s.left.shape[-1] / self.size)
         return bool(each.is_Integer and each >= LONG)
 
-    def _take_part(self, k: int, s: Reduce | Contract, target: Array) -> None:
+    def _in_parts(self, s: Reduce | Contract, target: Array) -> list[tuple[Statement, str]]:
+        """The statement for one part of the samples, and the sum of all parts."""
         code = self.code
         own = Array(free_name(f"{target.name}_part", code.arrays), target.shape, target.dtype, "part")
         code.arrays[own.name] = own
@@ -171,10 +188,8 @@ class _Division:
         code.arrays[parts.name] = parts
         kind = s.kind if isinstance(s, Reduce) else "sum"
         self.partials[target.name] = Partial(target.name, own.name, parts.name, kind)
-        self.statements[k] = replace(s, target=replace(s.target, array=own.name))
-        self.kinds[k] = ROW
-        self.statements.insert(k + 1, Reduce(whole(target), kind, whole(parts), (), s.equation))
-        self.kinds.insert(k + 1, FREE)
+        share = replace(s, target=replace(s.target, array=own.name))
+        return [(share, ROW), (Reduce(whole(target), kind, whole(parts), (), s.equation), FREE)]
 
     # phases
 
@@ -220,7 +235,8 @@ class _Division:
             for view in (*views_read(inner), inner.target):  # type: ignore[union-attr]
                 root = self.code.root(view.array)
                 if root in shared and has_samples(self.code, view.array, self.size):
-                    if sample_axis(self.code.arrays[view.array].shape, view, self.size) is None:
+                    cut = sample_axis(self.code.arrays[view.array].shape, view, self.size)
+                    if cut is None or cut.inner:
                         return False
                     if not self._alias_divisible(view.array):
                         return False
@@ -229,7 +245,8 @@ class _Division:
     def _alias_divisible(self, name: str) -> bool:
         alias = self.code.arrays[name].alias
         while alias is not None:
-            if sample_axis(self.code.arrays[alias.array].shape, alias, self.size) is None:
+            cut = sample_axis(self.code.arrays[alias.array].shape, alias, self.size)
+            if cut is None or cut.inner:
                 return False
             alias = self.code.arrays[alias.array].alias
         return True

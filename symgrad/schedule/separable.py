@@ -43,10 +43,14 @@ Loops = tuple[Hashable, ...]
 
 @dataclass(frozen=True)
 class Cut:
-    """Where the samples are in a view: they are `axis`, or the outer part of it, each of `width` entries."""
+    """Where the samples are in a view: they are `axis`, or the outer part of it, each of `width` entries.
+
+    Where they are its inner part, the entries of some samples are no view of an array that has others too.
+    """
 
     axis: int
     width: Expr
+    inner: bool = False
 
 
 def kind_of(code: Code, statement: Statement, size: Symbol) -> str:
@@ -83,11 +87,12 @@ def sample_axis(shape: Shape, view: View, size: Symbol) -> Cut | None:
     axes = [k for k, n in enumerate(shape) if n.has(size)]
     if len(axes) != 1 or shape[axes[0]] != size:
         return None
-    axis, width = axes[0], sp.Integer(1)
+    axis, width, inner = axes[0], sp.Integer(1), False
     if view.reshape is not None:
-        before = dims_product(shape[:axis])
+        before, behind = dims_product(shape[:axis]), dims_product(shape[axis + 1 :])
         axis, width = _after_reshape(view.reshape, size)
-        if axis < 0 or (width != 1 and dims_product(view.reshape[:axis]) != before):
+        inner = axis >= 0 and width != 1 and dims_product(view.reshape[:axis]) != before
+        if axis < 0 or (inner and dims_product(view.reshape[axis + 1 :]) != behind):
             return None
     if view.windows and any(k == axis for k, _ in view.windows):
         return None
@@ -99,7 +104,7 @@ def sample_axis(shape: Shape, view: View, size: Symbol) -> Cut | None:
         axis = view.order.index(axis)
     for place in view.inserted:
         axis += place <= axis
-    return Cut(axis, width)
+    return Cut(axis, width, inner)
 
 
 def _after_reshape(shape: Shape, size: Symbol) -> tuple[int, Expr]:
