@@ -23,6 +23,7 @@ class Machine:
         second_level: size of the second level cache.
         small_product: multiplications up to which BLAS multiplies without packing.
         rows: of a matrix product that keep a core busy; large_rows: where the other operand leaves the cache.
+        short_axis: elements of an axis up to which NumPy's reductions along it are slow.
     """
 
     call: float = 5e-7
@@ -37,6 +38,8 @@ class Machine:
     small_product: int = 1_000_000
     rows: int = 64
     large_rows: int = 128
+    short_axis: int = 32
 
 
 MACHINE = Machine()
+UNKNOWN = 64  # what a dimension counts as that is known only when the program runs

@@ -191,7 +191,7 @@ def test_another_loss_disqualifies(derivation: sg.Derivation, tmp_path: Path) ->
     program = sg.emit(derivation)
     paths = [tmp_path / "a.py", tmp_path / "b.py"]
     paths[0].write_text(program.source, encoding="utf-8")
-    wrong = program.source.replace('"glorot_uniform"', '"uniform"')
+    wrong = program.source.replace('"glorot_uniform"', '"normal"')
     assert wrong != program.source
     paths[1].write_text(wrong, encoding="utf-8")
     rng = np.random.default_rng(0)

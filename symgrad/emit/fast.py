@@ -392,8 +392,10 @@ class _Scope:
         return found
 
     def _depth(self, name: str) -> int:
-        """How many names stand between an array and its memory."""
+        """How many names stand between an array and its memory; the parts of a sum may be the sum itself."""
         depth = 0
+        if self.code.arrays[name].kind == "parts":
+            depth, name = 1, next(p.total for p in self.module.plan.partials.values() if p.parts == name)
         alias = self.code.arrays[name].alias
         while alias is not None:
             depth += 1

@@ -16,8 +16,8 @@ from sympy import Expr, Symbol
 
 from symgrad.lower.ir import View
 from symgrad.lower.views import estimate
+from symgrad.machine import MACHINE
 
-SMALL = 10**6  # multiplications of one product up to which those kernels are used
 LEAST_TERMS = 512  # of a block of a sum
 LEAST_COLUMNS = 16
 
@@ -51,11 +51,11 @@ def term_blocks(
 
 def _split(loops: Sequence[Symbol], others: int, least: int, extents: Mapping[Symbol, Expr]) -> Split | None:
     """The longest blocks of the last loops that keep the product small."""
-    if len(loops) < 2 or others * _count(loops, extents) <= SMALL:
+    if len(loops) < 2 or others * _count(loops, extents) <= MACHINE.small_product:
         return None
     for k in range(1, len(loops)):
         size = _count(loops[k:], extents)
-        if others * size <= SMALL:
+        if others * size <= MACHINE.small_product:
             blocks = Split(_product(loops[:k], extents), _product(loops[k:], extents))
             return blocks if size >= least else None
     return None

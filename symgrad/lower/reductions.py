@@ -140,7 +140,7 @@ class Reductions(Elementwise):
         return list(dict.fromkeys(i for f in factors for i in f.loops))
 
     def cheapest(self, factors: list[Factor], axes: Sequence[Symbol]) -> tuple[Factor, Factor]:
-        """The pair with the fewest multiplications; a symbolic dimension counts as 64."""
+        """The pair with the fewest multiplications; a symbolic dimension counts as `UNKNOWN`."""
 
         def cost(pair: tuple[int, int]) -> tuple[float, tuple[int, int]]:
             loops = self.union(factors[pair[0]], factors[pair[1]])

@@ -11,6 +11,7 @@ from sympy import Expr, Symbol
 from symgrad.index.bounds import value_range, within
 from symgrad.index.definition import At
 from symgrad.lower.ir import Array, Cut, View
+from symgrad.machine import UNKNOWN
 
 ZERO, ONE = sp.Integer(0), sp.Integer(1)
 
@@ -124,7 +125,7 @@ def row_major(array: Array) -> bool:
 
 def estimate(size: Expr) -> int:
     """A size to reckon with where it is not known yet."""
-    return int(size) if size.is_Integer else 64
+    return int(size) if size.is_Integer else UNKNOWN
 
 
 def merged_view(

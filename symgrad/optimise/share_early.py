@@ -17,6 +17,7 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.lower.ir import Array, Code, Map, Statement, View, dims_product
+from symgrad.machine import MACHINE
 from symgrad.names import free_name
 from symgrad.optimise.layout import Layout, view_layout
 from symgrad.optimise.stack_contractions import estimate
@@ -24,7 +25,7 @@ from symgrad.optimise.stacks import column, memory_order, parts_in_front
 from symgrad.optimise.uses import fresh, targets
 
 MANY = 4  # fewer Maps than this are not worth another array
-LARGE = 2**16  # elements from which on a Map's work, and not the call, is what it costs
+LARGE = 16 * MACHINE.call / MACHINE.element  # elements from which on a Map's work, and not the call, is what it costs
 
 
 def share_early(code: Code, keep: Collection[str]) -> Code:

@@ -17,10 +17,11 @@ import sympy as sp
 from sympy import Expr
 
 from symgrad.lower.ir import Code, Contract, Map, Reduce, Statement, View, dims_product, whole
+from symgrad.machine import MACHINE, UNKNOWN
 from symgrad.optimise.stacks import Column, column, copy_in_front, memory_order, stacked, transposed
 from symgrad.optimise.uses import Uses, added_symbols, fresh, own_buffer
 
-SMALL = 2**20  # products of this many multiplications and less cost more for each call than a merged one does
+SMALL = 40 * MACHINE.call / MACHINE.multiplication  # multiplications of a product beside which a call counts
 MANY = 4  # this many parts of an input are worth a copy of it
 
 
@@ -242,5 +243,5 @@ def _part_of_copy(view: View, array: str, axis: int) -> View:
 
 
 def estimate(elements: Expr) -> float:
-    """The number of elements, a symbolic dimension counted as 64."""
-    return float(elements.xreplace({n: sp.Integer(64) for n in elements.free_symbols}))
+    """The number of elements, a symbolic dimension counted as `UNKNOWN`."""
+    return float(elements.xreplace({n: sp.Integer(UNKNOWN) for n in elements.free_symbols}))

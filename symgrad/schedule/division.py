@@ -16,13 +16,12 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.lower.ir import Code, View, dims_product
-from symgrad.machine import MACHINE
+from symgrad.machine import MACHINE, UNKNOWN
 from symgrad.schedule.calls import Call
 from symgrad.schedule.separable import has_samples
 
 PRODUCTS = ("dot", "matmul")
 SLOW = ("exp", "tanh", "log", "log1p", "expm1", "sin", "cos", "power", "_erf", "_erfc")
-UNKNOWN = 64  # what another dimension that is not known counts as
 MOST = 8  # parts of a network of matrix products
 NEVER = (0, 1)
 WORKERS = ("thread", "process")

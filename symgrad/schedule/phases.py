@@ -24,7 +24,7 @@ from symgrad.schedule.separable import ACROSS, FREE, ROW, WHOLE, has_samples, ki
 
 MOST_PHASES = 12  # more hand-overs than that are not worth it
 SMALL = 4096  # elements of a result that is summed in parts whatever its operands are
-LARGE, LONG = 1 << 17, 16  # and of a product in which each sample has so many terms
+LARGE, LONG = 1 << 17, 8  # and of a product in which each sample has so many terms
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class _Division:
             made = [(s, kind)]
             if kind == ACROSS and isinstance(s, Reduce | Contract) and k not in self.refused and self._is_small(s):
                 target = self.code.arrays[s.target.array]
-                if target.alias is None and target.name not in written and self._covers(s, target):
+                if self.code.root(target.name) not in written and self._covers(s, target):
                     made = self._in_parts(s, target)
             written |= _written(self.code, s)
             for statement, its in made:
@@ -160,8 +160,9 @@ class _Division:
         self.partials = {}
 
     def _covers(self, s: Reduce | Contract, target: Array) -> bool:
+        root = self.code.arrays[self.code.root(target.name)]
         plain = not s.target.index and not s.target.windows
-        return plain and dims_product(s.target.shape) == dims_product(target.shape)
+        return plain and dims_product(s.target.shape) == dims_product(target.shape) == dims_product(root.shape)
 
     def _is_small(self, s: Reduce | Contract) -> bool:
         result = dims_product(s.target.shape)

@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from sympy import Expr
 
 from symgrad.lower.ir import Array, Code, Contract, Reduce, View, dims_product, whole
+from symgrad.machine import MACHINE
 from symgrad.names import free_name
 from symgrad.schedule.call import Call
 from symgrad.schedule.filled import ones
-
-SHORT = 32  # an axis of at most so many elements is too short for NumPy's reduction along it
 
 _KINDS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum"}
 
@@ -74,7 +73,7 @@ def _total(code: Code, s: Reduce) -> list[Call] | None:
 def _along_columns(code: Code, s: Reduce) -> list[Call] | None:
     """The largest of each of many short rows."""
     rows, out = as_matrix(code, s.source, len(s.source.shape) - 1), as_vector(code, s.target)
-    if rows is None or out is None or not rows.shape[1].is_Integer or rows.shape[1] > SHORT:
+    if rows is None or out is None or not rows.shape[1].is_Integer or rows.shape[1] > MACHINE.short_axis:
         return None
     columns = _temporary(code, s.target, rows.shape[::-1])
     turned = View(rows.array, rows.shape[::-1], rows.reshape, order=(1, 0))

@@ -16,13 +16,13 @@ import sympy as sp
 from sympy import Expr, Integer, Symbol
 
 from symgrad.index.functions import erfc, expm1, is_condition, log1p, sigmoid
+from symgrad.machine import MACHINE, UNKNOWN
 from symgrad.simplify.spelled import bounded_exponential, from_zero, spelled_out
 
 Shape = tuple[Expr, ...]
 
 MOST_SQUARINGS = 16  # powers up to this are products
-UNKNOWN = 64  # what a dimension counts for that is known only when the program runs
-CALL = 2000  # elements for which a pass takes as long as the call itself
+CALL = round(MACHINE.call / MACHINE.element)  # elements for which a pass takes as long as the call itself
 
 _UNARY: dict[type[Expr], str] = {
     sp.exp: "exp",
