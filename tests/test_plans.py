@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -172,6 +171,15 @@ def test_an_output_is_that_of_its_own_batch(name: str, style: str) -> None:
     assert_alike(trainer.predict(**first), before)
 
 
+def evaluated(graph: nx.MultiDiGraph, wrt: list[str], values: dict[str, np.ndarray]) -> Any:
+    """Loss and gradients by the emitted program."""
+    module = sg.emit(sg.derive(graph, wrt=wrt), dtype="float64").load()
+    given: dict[str, dict[str, np.ndarray]] = {"input": {}, "parameter": {}}
+    for name, value in values.items():
+        given[graph.nodes[name]["op"]][name] = value
+    return module.loss_and_grads(given["parameter"], **given["input"])
+
+
 @settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(strategies.networks(most=6))
 def test_parameters_of_the_names_of_a_plan(network: strategies.Network) -> None:
@@ -181,10 +189,8 @@ def test_parameters_of_the_names_of_a_plan(network: strategies.Network) -> None:
     names = dict(zip(("p", "q", "x", "n0", "t0"), ("part", "make", "start", "rows", "gradients"), strict=True))
     renamed = nx.relabel_nodes(network.graph, names)
     values = {names.get(n, n): v for n, v in network.values.items()}
-    plain = sg.emit(sg.derive(network.graph, wrt=wrt), dtype="float64").load()
-    module = sg.emit(sg.derive(renamed, wrt=[names.get(n, n) for n in wrt]), dtype="float64").load()
-    loss, grads = plain.loss_and_grads(*_split(network.graph, network.values))
-    found, found_grads = module.loss_and_grads(*_split(renamed, values))
+    loss, grads = evaluated(network.graph, wrt, network.values)
+    found, found_grads = evaluated(renamed, [names.get(n, n) for n in wrt], values)
     assert found == pytest.approx(loss, rel=1e-12)
     for name, value in grads.items():
         np.testing.assert_allclose(found_grads[names.get(name, name)], value, rtol=1e-9, atol=1e-12)

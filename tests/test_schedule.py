@@ -159,7 +159,7 @@ def data(graph: nx.MultiDiGraph, samples: int) -> dict[str, Any]:
 def divided(program: sg.Program, least: int = 1) -> Any:
     """The program, divided into as many parts as it can be."""
     module = program.load()
-    module.PARTS = {kind: (least, 64) if module.SAMPLES else (0, 1) for kind in module.PARTS}
+    module.PARTS = dict.fromkeys(module.PARTS, (least, 64) if module.SAMPLES else (0, 1))
     return module
 
 

@@ -100,6 +100,18 @@ def _sizes(request: Request) -> list[Symbol]:
     return sorted(symbols, key=lambda s: (str(s) != batch, str(s)))
 
 
+def _estimate(size: Expr) -> int:
+    """The size where every dimension that is not known is 64."""
+    return int(size.xreplace(dict.fromkeys(size.free_symbols, sp.Integer(64))))
+
+
+def _is_large(left: object, right: object) -> bool:
+    """Whether a product of two matrices is worth blocks, which only a right operand that lies row after row allows."""
+    if not (isinstance(left, View) and isinstance(right, View) and len(left.shape) == len(right.shape) == 2):
+        return False
+    return prod(map(_estimate, (*left.shape, right.shape[1]))) > LARGE and right.order is None
+
+
 class _Module:
     """Everything that `_bind` consists of."""
 
@@ -128,8 +140,8 @@ class _Module:
         leaves = [leaf for leaf in self.request.forward.leaves.values() if leaf.kind == "input" and size is not None]
         axes = {leaf.name: leaf.shape.index(size) for leaf in leaves if leaf.shape.count(size) == 1}
         return [
-            "# What counts the samples, its axis of each input, and for each kind of worker the least samples that make a",
-            "# part of their own and the most parts.",
+            "# What counts the samples, its axis of each input, and for each kind of worker the least samples that",
+            "# make a part of their own and the most parts.",
             f"SAMPLES: str | None = {quoted(None if size is None else str(size))}",
             *table("DIVIDED: dict[str, int]", axes),
             *table("PARTS: dict[str, tuple[int, int]]", self.parts),
@@ -162,13 +174,10 @@ class _Module:
 
     def multiplies(self, call: Call) -> str:
         """The function for a call: large products of samples that are divided are computed in blocks."""
-        if call.function == "dot" and self.plan.size is not None and "product_blocks" not in self.request.without:
-            left, right = call.arguments
-            if isinstance(left, View) and isinstance(right, View) and len(left.shape) == len(right.shape) == 2:
-                sizes = [int(n.xreplace(dict.fromkeys(n.free_symbols, sp.Integer(64)))) for n in (*left.shape, right.shape[1])]
-                if prod(sizes) > LARGE and right.order is None:
-                    self.products = True
-                    return self.product
+        divided = self.plan.size is not None and "product_blocks" not in self.request.without
+        if call.function == "dot" and divided and _is_large(*call.arguments):
+            self.products = True
+            return self.product
         self.functions.add(call.function)
         return call.function.replace(".reduce", "_reduce")
 
@@ -230,11 +239,9 @@ class _Module:
         kinds = {name: self.code.arrays[name].kind for name in roots if name not in self.plan.shared}
         size = self.plan.size
         assert size is not None
-        return {
-            name
-            for name, kind in kinds.items()
-            if kind in ("buffer", "fixed", "part") or (kind in ("filled", "starts") and has_samples(self.code, name, size))
-        }
+        own = {name for name, kind in kinds.items() if kind in ("buffer", "fixed", "part")}
+        numbers = {name for name, kind in kinds.items() if kind in ("filled", "starts")}
+        return own | {name for name in numbers if has_samples(self.code, name, size)}
 
     # tasks
 
@@ -298,9 +305,7 @@ class _Module:
     def _work(self, task: Task) -> int:
         """Multiplications, with 64 samples."""
         products = [s for s in task.statements if isinstance(s, Contract)]
-        bounds = [s.left.shape[-1] for s in products]
-        bound = sum(n.xreplace({s: sp.Integer(64) for s in n.free_symbols}) for n in bounds)
-        return self._elements(task) * (int(bound) + UPDATE)
+        return self._elements(task) * (sum(_estimate(s.left.shape[-1]) for s in products) + UPDATE)
 
     def _block(self, task: Task, offsets: dict[str, tuple[int, int]]) -> str:
         (call,) = self.task_calls[task.gradients]

@@ -76,6 +76,8 @@ def _plan(
     loss: Array,
 ) -> _Plan:
     """The plan in which the samples are divided into `parts`, as evenly as can be."""
+    from itertools import pairwise
+
     arenas = [_Arena(make) for _ in range(min(parts, workers))]
     bounds = [samples // parts * p + min(p, samples % parts) for p in range(parts + 1)]
     found: list[list[tuple[int, int, Stages]]] = []
@@ -84,7 +86,7 @@ def _plan(
             found.append([(0, samples, phase)])
             continue
         jobs = []
-        for p, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        for p, (start, stop) in enumerate(pairwise(bounds)):
             jobs.append((start, stop, phase(p, start, stop, arenas[p % len(arenas)].restarted())))
         found.append(jobs)
     forward, until_loss, whole = (_phases(found, parts, last) for last in (1, 2, 3))
@@ -121,9 +123,11 @@ def _job(stages: list[Job], start: int, stop: int, divided: bool) -> Job:
 
 def _blocks(rows: Callable[[int, int], Job], count: int, width: int, first: int, cost: float) -> list[Task]:
     """Tasks of whole rows of a gradient that lies in the flat vector from `first` on."""
+    from itertools import pairwise
+
     number = max(1, min(4, count // 16, int(cost / _TASK)))
     bounds = [count * k // number for k in range(number + 1)]
-    pairs = zip(bounds, bounds[1:], strict=False)
+    pairs = pairwise(bounds)
     return [(rows(a, b), first + a * width, first + b * width, cost * (b - a) / count) for a, b in pairs]
 
 

@@ -172,9 +172,10 @@ def program_names() -> set[str]:
     """The names of an emitted file's fixed part, and of the functions that it calls."""
     fixed = (runtime, plans, blas, products, processes, workers, special)
     names = {n for module in fixed for n in vars(module) if n != "__builtins__"} | set(keyword.kwlist)
-    names |= set("np params grads dims inputs forward loss backward values".split())
-    names |= set("parts workers make part start stop own job rows out phases tasks _product".split())
-    names |= set("SAMPLES DIVIDED PARTS SCALARS SCRATCH BLAS_CORE".split())
+    names |= {"np", "params", "grads", "dims", "inputs", "forward", "loss", "backward", "values"}
+    names |= {"parts", "workers", "make", "part", "start", "stop", "own", "job", "rows", "out"}
+    names |= {"phases", "tasks", "product"}
+    names |= {"SAMPLES", "DIVIDED", "PARTS", "SCALARS", "SCRATCH", "BLAS_CORE"}
     names |= {n for n in dir(np) if not n.startswith("_") and n.islower()}
     names |= {f"{f}_reduce" for f in ("add", "multiply", "maximum", "minimum")} | {"sliding_window_view"}
     names |= {"float", "int", "tuple", "dict", "range", "slice", "max", "min", "zero", "one", "half", "two"}

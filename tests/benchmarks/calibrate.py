@@ -145,9 +145,11 @@ def process_hand_over(seconds: float) -> float:
     """Half the least time of a round trip between two processes that watch counters in shared memory."""
     memory = mmap(-1, 4096)
     counters = memoryview(memory).cast("q")
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     helper = os.fork()
     if helper == 0:
         try:
+            _keep_to({max(cores, default=0)} & cores)
             _answer(counters)
         finally:
             os._exit(0)
@@ -158,10 +160,18 @@ def process_hand_over(seconds: float) -> float:
             pass
 
     try:
-        return min(_trips(seconds, trip)) / 2  # most take milliseconds where both have one core
+        _keep_to(cores - {max(cores, default=0)})  # on one core each would wait for the other's turn to end
+        return min(_trips(seconds, trip)) / 2
     finally:
+        _keep_to(cores)
         counters[0] = -1
         os.waitpid(helper, 0)
+
+
+def _keep_to(cores: set[int]) -> None:
+    """Run on these processors only, where the system lets one choose."""
+    if cores:
+        os.sched_setaffinity(0, cores)
 
 
 def _answer(counters: memoryview) -> None:

@@ -24,12 +24,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import workloads
+from plain import aligned
 from workloads import WORKLOADS, Arrays, Contestant, Workload
 
 STEPS = 5  # compared before anything is timed
@@ -39,18 +41,28 @@ BURST = 0.02  # seconds
 SETTLE = 0.03  # seconds for the last contestant's threads to fall asleep; OpenBLAS's wait for up to 26 ms
 DISTURBED = 0.03  # part of a burst spent waiting for a core
 ENOUGH = 5  # undisturbed bursts for a median of them alone
-MINE = ("plain", "best", "symgrad")
+MINE = ("plain", "best", "symgrad", "processes", "readable")
 
 
 # ---- Contestants, each in its own process --------------------------------------------------------------------
 
 
 class Symgrad:
-    """The emitted program."""
+    """The emitted program, as it is, with helper processes, or without one of the passes."""
 
-    def __init__(self, workload: Workload, params: Arrays, dtype: str, threads: int) -> None:
-        self.module = workloads.emitted(workload.name, dtype)
-        self.trainer = self.module.Trainer(params, **workload.hyper)
+    def __init__(
+        self,
+        workload: Workload,
+        params: Arrays,
+        dtype: str,
+        threads: int,
+        workers: str = "thread",
+        without: tuple[str, ...] = (),
+        style: str = "fast",
+    ) -> None:
+        self.module = workloads.emitted(workload.name, dtype, without, style)
+        means = {} if style == "readable" else {"workers": workers}
+        self.trainer = self.module.Trainer(params, **means, **workload.hyper)
         self.inputs = [name for name in workload.wrt or () if name not in params]
         self.before: Arrays = {}
         self.batch: Arrays = {}
@@ -73,6 +85,12 @@ def maker(name: str) -> Callable[..., Any]:
     """The function that makes a contestant. Raises ImportError or KeyError where there is none."""
     if name == "symgrad":
         return Symgrad
+    if name == "processes":
+        return partial(Symgrad, workers="process")
+    if name == "readable":
+        return partial(Symgrad, style="readable")
+    if name.startswith("without "):
+        return partial(Symgrad, without=(name.removeprefix("without "),))
     return import_module(name).make if name in MINE else import_module("peers").PEERS[name]
 
 
@@ -105,7 +123,7 @@ def serve(name: str, workload: str, dtype: str, threads: int) -> None:
             elif command == "steps":
                 answer = [float(contestant.step(b)) for b in argument], contestant.parameters()
             elif command == "batch":
-                batch = argument
+                batch = {name: lined_up(value) for name, value in argument.items()}
                 contestant.step(batch)
             else:
                 answer = burst(contestant, batch, argument)
@@ -113,6 +131,13 @@ def serve(name: str, workload: str, dtype: str, threads: int) -> None:
             answer = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
         pickle.dump(answer, answers)
         answers.flush()
+
+
+def lined_up(array: np.ndarray) -> np.ndarray:
+    """A copy that starts on a cache line: some libraries read such arrays without copying them."""
+    copy = aligned(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def burst(contestant: Contestant, batch: Arrays, count: int) -> tuple[float, bool]:

@@ -281,11 +281,12 @@ WORKLOADS: dict[str, Workload] = {
 
 
 @cache
-def emitted(name: str, dtype: str) -> ModuleType:
+def emitted(name: str, dtype: str, without: tuple[str, ...] = (), style: str = "fast") -> ModuleType:
     """The module that symgrad emits for a workload."""
     workload = WORKLOADS[name]
     derivation = sg.derive(workload.graph(), wrt=workload.wrt)
-    return sg.emit(derivation, optimizer=workload.optimizer, dtype=dtype).load(f"symgrad_{name}_{dtype}")
+    program = sg.emit(derivation, optimizer=workload.optimizer, dtype=dtype, without=without, style=style)
+    return program.load(f"symgrad_{name}_{dtype}")
 
 
 def parameters(workload: Workload, dtype: str) -> Arrays:

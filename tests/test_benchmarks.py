@@ -1,0 +1,65 @@
+"""The scripts that measure run, and print what they say that they do. What they measure is not tested."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from symgrad.machine import Machine
+
+FOLDER = Path(__file__).parent / "benchmarks"
+
+
+def run(script: str, *arguments: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent.parent), "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, str(FOLDER / f"{script}.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("script", ["ablation", "allocations", "calibrate", "cold", "speed"])
+def test_help(script: str) -> None:
+    assert "usage:" in run(script, "--help")
+
+
+def test_speed_compares_with_numpy_by_hand() -> None:
+    printed = run("speed", "W1", "--contestants", "plain,symgrad", "--seconds", "0.05")
+    assert "not timed" not in printed
+    assert re.search(r"^  plain .* 1\.00 +1\.00 ", printed, re.MULTILINE) and "\n  symgrad" in printed
+
+
+def test_calibrate_prints_the_table_of_the_machine() -> None:
+    lines = run("calibrate", "--seconds", "0.02").splitlines()
+    rows = [line.split(":")[0].strip() for line in lines[1:]]
+    assert lines[0] == "class Machine:" and rows == [row.name for row in dataclasses.fields(Machine)]
+    scope: dict[str, object] = {}
+    exec("\n".join(lines), scope)
+    values = vars(scope["Machine"])
+    assert all(values[name] >= 0 for name in rows)
+
+
+def test_calibrate_measures_what_is_asked_for() -> None:
+    lines = run("calibrate", "--seconds", "0.01", "--only", "call,element").splitlines()
+    assert sum("not measured" in line for line in lines) == len(dataclasses.fields(Machine)) - 2
+
+
+def test_ablation_is_a_table_of_ratios() -> None:
+    lines = run("ablation", "W1", "--passes", "accumulate_scatters,merge_taps", "--seconds", "0.05").splitlines()
+    assert lines[:2] == ["| without | W1 |", "|---|---|"]
+    assert [re.sub(r"\d+\.\d\d", "1.23", line) for line in lines[2:]] == ["| accumulate_scatters | 1.23 |"]
+
+
+def test_a_steady_step_leaves_nothing_allocated(tmp_path: Path) -> None:
+    printed = run("allocations", "W1", "--steps", "10", "--lines", "--json", str(tmp_path / "found.json"))
+    found = json.loads((tmp_path / "found.json").read_text())["W1"]
+    assert found["blocks"] <= 0 and found["bytes"] <= 0
+    assert 0 < found["transient"] < 20_000
+    assert "add(" in printed  # NumPy's buffer for a bias that is repeated
