@@ -449,7 +449,7 @@ ORDER = (
     ("schedule",),
     ("emit",),
     ("pipeline",),
-    ("costs", "calculus", "verify"),
+    ("costs", "calculus", "verify", "tune"),
     ("grade", "report"),
     ("differentiate", "demo"),
     ("cli",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import networkx as nx
@@ -19,14 +20,17 @@ Case = tuple[Callable[[], nx.MultiDiGraph], Data, list[str] | None]
 rng = np.random.default_rng(0)
 
 
+@cache
 def x(*shape: int | str) -> sg.Tensor:
     return sg.input("x", shape or ("N", 4))
 
 
+@cache
 def w(*shape: int) -> sg.Tensor:
     return sg.parameter("W", shape, init=("normal", 0.5))
 
 
+@cache
 def labels() -> sg.Tensor:
     return sg.input("t", ("N",), dtype="int64")
 

@@ -117,6 +117,13 @@ def test_parts_are_those_that_were_measured(derivation: sg.Derivation, monkeypat
             assert words.split()[0] == str(tuned._parts({"N": size}, settings.workers))
 
 
+def test_the_kernels_that_blas_chooses_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for core in candidates.KERNELS:
+        monkeypatch.setattr(candidates, "_blas_kernels", lambda core=core: core)
+        found = [one.blas_core for one in candidates.kernels(Settings()).values()]
+        assert found[0] is None and core not in found
+
+
 # ---- The choice ----------------------------------------------------------------------------------------------
 
 

@@ -398,7 +398,7 @@ def test_blas_has_one_thread_beside_workers_and_gets_its_own_back(program: Modul
     found = blas._find_blas()
     if found is None:
         pytest.skip("the BLAS library has no setter that is known")
-    read, write = found
+    read, write, _ = found
     seen: list[int] = []
     program.EVIL.append(lambda part, workers: seen.append(read()))
     before = read()

@@ -365,7 +365,7 @@ class _Scope:
         used = self._used()
         arrays = sorted(self.code.arrays.values(), key=lambda a: self._depth(a.name))
         mine = [a for a in arrays if a.name in used and a.kind != "input" and self._is_mine(a)]
-        found = [("alias" if a.alias else a.kind, self._array(a)) for a in mine]
+        found = [("alias" if self._depth(a.name) > (a.kind == "parts") else a.kind, self._array(a)) for a in mine]
         found += [("range", f"{name} = np.arange({self.module.count})") for name in self.ranges.values()]
         found += [("range", f"{name} = np.array({text}, DTYPE)") for text, name in self.constants.items()]
         found += [("view", f"{name} = {self._view(view)}") for view, name in self.views.items()]

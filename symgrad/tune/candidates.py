@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
+from symgrad.emit.blas import _blas_kernels
 from symgrad.emit.settings import Settings
 from symgrad.schedule.division import MOST
 
@@ -68,5 +69,6 @@ def kernels(settings: Settings) -> Candidates:
     chooses = "DYNAMIC_ARCH" in str(blas.get("openblas configuration"))
     broken = str(blas.get("version")).startswith(BROKEN_KERNELS)
     if chooses and not broken and platform.machine().lower() in ("x86_64", "amd64"):
-        found |= {f"those for {core}": replace(settings, blas_core=core) for core in KERNELS}
+        others = (core for core in KERNELS if core != _blas_kernels())
+        found |= {f"those for {core}": replace(settings, blas_core=core) for core in others}
     return found
