@@ -104,7 +104,7 @@ def test_values_are_kept(graph: Any, ties: bool, without: set[str]) -> None:
 def test_a_pass_left_out_changes_calls_and_not_values(name: str) -> None:
     graph = convnet()
     assert_same(graph, (name,), ties=True)
-    if name not in ("small_products", "share_invariant"):  # there is nothing for them here
+    if name not in ("small_products", "share_invariant", "drop_copies"):  # there is nothing for them here
         assert source(graph, name) != source(graph)
 
 

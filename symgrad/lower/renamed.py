@@ -16,7 +16,7 @@ def drop_copies(system: System) -> System:
             e = _reading(e, [same.get(name, name) for name in e.operands])
         result.equations[e.name] = e
         if _is_same(system, e) and e.name not in wanted:
-            same[e.name] = e.operands[0]
+            same[e.name] = e.source(e.definition.body)
     return result.pruned()
 
 

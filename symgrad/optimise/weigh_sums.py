@@ -11,9 +11,9 @@ from collections.abc import Collection
 
 from sympy import Expr
 
+from symgrad.lower.filled import filled
 from symgrad.lower.ir import Code, Contract, Map, Reduce, View
 from symgrad.optimise.uses import Uses, fresh, own_buffer
-from symgrad.schedule.filled import filled
 
 
 def weigh_sums(code: Code, keep: Collection[str]) -> Code:

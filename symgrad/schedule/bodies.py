@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import sympy as sp
 from sympy import Expr, Symbol
 
+from symgrad.lower.filled import filled
 from symgrad.lower.ir import Array, Code, Map, Shape, View, whole
 from symgrad.names import free_name
 from symgrad.schedule.call import UPDATES, Argument, Call
-from symgrad.schedule.filled import filled
 from symgrad.simplify.nested import cheapest_form
 from symgrad.simplify.straight import Line, straight_line
 

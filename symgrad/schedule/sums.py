@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 from sympy import Expr
 
+from symgrad.lower.filled import ones
 from symgrad.lower.ir import Array, Code, Contract, Reduce, View, dims_product, whole
 from symgrad.machine import MACHINE
 from symgrad.names import free_name
 from symgrad.schedule.call import Call
-from symgrad.schedule.filled import ones
 
 _KINDS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum"}
 
