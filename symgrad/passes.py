@@ -9,6 +9,7 @@ from symgrad.errors import EmitError, nearest
 PASSES: dict[str, str] = {  # name -> what it does, in the order in which they run
     "share_functions": "one tanh, exp or quotient for all equations that read it, forward and backward",
     "read_masks_of_values": "the mask of relu's gradient is read from relu's value",
+    "share_residuals": "a residual whose squares are added up is computed once, for the loss and its gradient",
     "pull_factors": "a factor of few elements is multiplied where that is free: into a vector, or after a sum",
     "share_sums": "a sum over everything is made of smaller sums that a gradient needs anyway",
     "pool_first": "a max over windows comes before bias, relu and whatever else does not decrease",
@@ -32,6 +33,9 @@ PASSES: dict[str, str] = {  # name -> what it does, in the order in which they r
     "share_early": "what elementwise bodies of one form can know early is computed for all of them at once",
     "product_blocks": "large products as one call of many small ones, which BLAS computes without packing",
     "transpose_once": "a transposed right operand of several small products is copied once",
+    "cheapest_forms": "elementwise bodies in the form that takes the fewest calls: Horner's, common factors taken out",
+    "sums_as_products": "sums as products with ones, sums of products without the products: BLAS, vecdot, einsum",
+    "flat_indices": "elements picked out of rows by one index into the rows behind one another",
     "weigh_sums": "a mean is one product: its elements are added with the weight that they have in it",
 }
 

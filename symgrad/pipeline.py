@@ -27,6 +27,7 @@ from symgrad.simplify import (
     scale_sums,
     share_equal,
     share_functions,
+    share_residuals,
     share_sums,
     simplify_sums,
     stabilise,
@@ -160,6 +161,8 @@ def training_system(derivation: Derivation, style: str = "fast", without: Collec
         system = share_functions(system)
     if style == "fast" and "read_masks_of_values" not in without:
         system = read_masks_of_values(system)
+    if style == "fast" and "share_residuals" not in without:
+        system = share_residuals(system)
     if style == "fast" and "pull_factors" not in without:
         system = pull_factors(system)
     if style == "fast" and "share_sums" not in without:

@@ -20,7 +20,10 @@ from symgrad.passes import PASSES
 from symgrad.simplify.nested import cheapest_form, nested, spread
 from symgrad.simplify.straight import Line, straight_line, weight
 
-MINE = ("share_functions", "read_masks_of_values", "accumulate_scatters")
+MINE = (
+    "share_functions", "read_masks_of_values", "share_residuals", "pull_factors", "share_sums", "accumulate_scatters",
+    "cheapest_forms", "sums_as_products", "flat_indices", "weigh_sums",
+)  # fmt: skip
 X, Y, Z, S = SYMBOLS = [sp.Symbol(name, real=True) for name in "xyzs"]
 N = sp.Symbol("N", integer=True, positive=True)
 FULL, ROW = (N, sp.Integer(512)), (sp.Integer(512),)
@@ -114,6 +117,12 @@ def test_every_form_has_the_value_of_the_body(body: sp.Expr) -> None:
         assert run(*straight_line(form, SHAPES), point) == pytest.approx(expected, rel=1e-12, abs=1e-12 * scale)
 
 
+def test_a_mask_is_a_common_factor() -> None:
+    a, b, c, _ = SYMBOLS
+    mask = sp.Piecewise((1, c > 0), (0, True))
+    assert nested(a * mask + b * mask) == mask * (a + b)
+
+
 @settings(max_examples=50, deadline=None)
 @given(body=bodies)
 def test_the_chosen_form_costs_no_more_than_the_body(body: sp.Expr) -> None:
@@ -205,6 +214,154 @@ def test_cross_entropy_of_picked_labels(dtype: str, classes: int) -> None:
     p[np.arange(7), t] -= 1
     np.testing.assert_allclose(grads["b"], p.sum(0) / 7, rtol=10 * tolerance, atol=tolerance)
     np.testing.assert_allclose(grads["W"], x.T @ p / 7, rtol=10 * tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("label", [-1, 5])
+def test_a_label_out_of_range_is_refused(label: int) -> None:
+    module = sg.emit(sg.derive(classifier(5))).load()
+    with pytest.raises(ValueError, match="t"):
+        module.loss_and_grads(module.init_params(0), x=np.ones((2, 4), "f4"), t=np.array([0, label]))
+
+
+def test_labels_are_picked_by_one_index() -> None:
+    text, other = source(classifier()), source(classifier(), without=("flat_indices",))
+    assert text.count(".take(t_flat, None, ") == 2
+    assert "t_flat" not in other
+
+
+def logistic() -> nx.MultiDiGraph:
+    z = sg.input("x", ("N", 4)) @ sg.parameter("w", (4,)) + sg.parameter("b", ())
+    return sg.graph(sg.binary_cross_entropy_with_logits(z, sg.input("t", ("N",)), name="loss"))
+
+
+def test_cross_entropy_with_logits_takes_one_exponential_and_one_logarithm() -> None:
+    text, other = source(logistic()), source(logistic(), without=("share_functions",))
+    assert calls(text, "exp") == calls(text, "log1p") == calls(text, "divide") == 1
+    assert calls(other, "exp") + calls(other, "log1p") > 2
+    bodies = text[text.index("        def loss(") : text.index("        return forward, loss, backward")]
+    assert sum("(" in line and "dot(" not in line for line in bodies.splitlines() if line.startswith(" " * 12)) <= 30
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("target", [0.0, 1.0, 0.25, 0.999, 1e-4])
+def test_cross_entropy_with_logits_keeps_every_digit(target: float, dtype: str) -> None:
+    """The loss to a few units in the last place; its derivative, of those of the terms that it is a difference of."""
+    z = sg.parameter("w", ()) + sg.input("x", ("N",))
+    graph = sg.graph(sg.binary_cross_entropy_with_logits(z, sg.input("t", ("N",)), name="loss"))
+    module = sg.emit(sg.derive(graph), dtype=dtype, optimizer="sgd").load()
+    info = np.finfo(dtype)
+    with mpmath.workdps(9000):
+        for point in np.array([-1e4, -700, -87, -30, -5, -1e-3, 0, 1e-3, 1, 5, 17, 41, 87, 700, 1e4], dtype):
+            at, t = mpmath.mpf(float(point)), mpmath.mpf(float(np.asarray(target, dtype)))
+            s, r = 1 / (1 + mpmath.exp(-at)), 1 / (1 + mpmath.exp(at))
+            values = {"x": np.array([point]), "t": np.array([target], dtype)}
+            loss, grads = module.loss_and_grads({"w": np.zeros((), dtype)}, **values)
+            exact = float(-t * mpmath.log(s) - (1 - t) * mpmath.log(r))
+            assert abs(float(loss) - exact) <= 8 * info.eps * exact + 2 * info.tiny
+            slope, terms = float((1 - t) * s - t * r), float((1 - t) * s + t * r)
+            assert abs(float(grads["w"]) - slope) <= 8 * info.eps * terms + 2 * info.tiny
+
+
+def test_both_softplus_of_any_weights() -> None:
+    """Weights that add up to no number, and a body that is not linear in them."""
+    a, b, x = (sg.input(name, ("N",)) for name in "abx")
+    z = sg.parameter("w", ()) * x
+    total = a * sg.softplus(z) + b * sg.softplus(-z) + sg.softplus(z) * sg.softplus(-z)
+    graph = sg.graph(sg.sum(total, name="loss"))
+    values = {n: np.random.default_rng(k).standard_normal(7) for k, n in enumerate("abx")}
+    module = sg.emit(sg.derive(graph), dtype="float64", optimizer="sgd").load()
+    loss, grads = module.loss_and_grads({"w": np.asarray(2.0)}, **values)
+    z, s = 2 * values["x"], 1 / (1 + np.exp(-2 * values["x"]))
+    p, q = np.logaddexp(0, z), np.logaddexp(0, -z)
+    assert loss == pytest.approx(np.sum(values["a"] * p + values["b"] * q + p * q), rel=1e-13)
+    slope = values["a"] * s - values["b"] * (1 - s) + s * q - p * (1 - s)
+    assert grads["w"] == pytest.approx(np.sum(slope * values["x"]), rel=1e-12)
+
+
+# ---- factors and sums
+
+
+def scaled() -> nx.MultiDiGraph:
+    """The mean of f tanh(e x)²."""
+    x, e, f = sg.input("x", ("N", 64)), sg.parameter("e", (64,)), sg.parameter("f", (64,))
+    return sg.graph(sg.mean(sg.square(sg.tanh(x * e + x * x)) * f, name="loss"))
+
+
+def elementwise() -> nx.MultiDiGraph:
+    """Gradients by vectors and by the tensor that they multiply."""
+    x, u, w = sg.input("x", ("N", 512)), sg.parameter("u", (512,)), sg.parameter("w", (512,))
+    inner = sg.tanh(x * u)
+    return sg.graph(sg.mean(sg.square(sg.tanh((inner + x) * w)) * sg.parameter("f", (512,)), name="loss"))
+
+
+def test_a_vector_is_pulled_out_of_a_product() -> None:
+    text, other = source(elementwise()), source(elementwise(), without=("pull_factors",))
+    assert "d_w_sum" in text
+    assert "d_w_sum" not in other
+
+
+def rows(text: str) -> str:
+    """What every part of the samples does."""
+    return text[text.index("        def forward(") : text.index("        return forward, loss, backward")]
+
+
+def test_the_loss_is_made_of_the_sums_of_a_gradient() -> None:
+    text, other = source(scaled()), source(scaled(), without=("share_sums",))
+    assert "d_f_sum = " in text
+    assert "d_f_sum = " not in other
+    assert calls(rows(text), "dot") < calls(rows(other), "dot")
+
+
+def regression(size: int | str = "N") -> nx.MultiDiGraph:
+    z = sg.input("x", (size, 4)) @ sg.parameter("W", (4, 3)) + sg.parameter("b", (3,))
+    return sg.graph(sg.mse(z, sg.input("y", (size, 3)), name="loss"))
+
+
+@pytest.mark.parametrize("size", ["N", 6])
+def test_a_residual_is_computed_once(size: int | str) -> None:
+    text, other = source(regression(size)), source(regression(size), without=("share_residuals",))
+    first, second = (t[t.index("def _bind(") : t.index("phases: list")] for t in (text, other))
+    assert calls(first, "subtract") == 1
+    assert calls(second, "subtract") == 2
+    assert "dot(loss_r_flat, loss_r_flat, " in first
+
+
+def test_a_mean_is_one_product() -> None:
+    text, other = source(classifier()), source(classifier(), without=("weigh_sums",))
+    assert "L = 1/N Σₙ loss_c" in text
+    assert calls(text, "multiply") == calls(other, "multiply") - 1
+
+
+def test_sums_as_products_can_be_left_out() -> None:
+    text, other = source(dense(sg.tanh)), source(dense(sg.tanh), without=("sums_as_products", "weigh_sums"))
+    assert calls(rows(text), "dot") > calls(rows(other), "dot")
+    assert calls(rows(other), "add_reduce") > 0
+
+
+def test_cheapest_forms_can_be_left_out() -> None:
+    graph = dense(lambda z: z + 3 * z * z * z + 5 * z * z * z * z * z)
+    assert calls(source(graph), "multiply") < calls(source(graph, without=("cheapest_forms",)), "multiply")
+
+
+@pytest.mark.parametrize("make", [scaled, elementwise, classifier, logistic, regression], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("name", MINE)
+def test_leaving_one_pass_out_keeps_the_values(make: Callable[[], nx.MultiDiGraph], name: str) -> None:
+    graph, rng = make(), np.random.default_rng(3)
+    shapes = {"x": (6, graph.nodes["x"]["shape"][-1]), "y": (6, 3), "t": (6,)}
+    found = []
+    for without in ((), (name,)):
+        module = sg.emit(sg.derive(graph), dtype="float64", optimizer="sgd", without=without).load()
+        params = {k: np.random.default_rng(1).standard_normal(v.shape) for k, v in module.init_params(0).items()}
+        inputs = {}
+        for k in shapes:
+            if k in graph and graph.nodes[k]["op"] == "input":
+                whole = graph.nodes[k].get("dtype") == "int64"
+                rng = np.random.default_rng(2)
+                inputs[k] = rng.integers(0, 5, shapes[k]) if whole else rng.standard_normal(shapes[k])
+        found.append(module.loss_and_grads(params, **inputs))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-12)
+    for key, value in found[0][1].items():
+        np.testing.assert_allclose(value, found[1][1][key], rtol=1e-10, atol=1e-13)
 
 
 # ---- values

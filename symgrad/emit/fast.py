@@ -186,7 +186,7 @@ class _Module:
 
     def calls(self, statements: Sequence[Statement]) -> list[Call]:
         """The statements as calls, their buffers sharing memory where nothing that lives longer is in them."""
-        calls = flatten(replace(self.code, statements=list(statements)))
+        calls = flatten(replace(self.code, statements=list(statements)), self.request.without)
         keep = {*self.request.outputs, self.code.values[self.request.loss]}
         plan_memory(self.code, calls, keep | self.plan.shared)
         return calls

@@ -16,9 +16,12 @@ from symgrad.simplify.nested import cheapest_form
 from symgrad.simplify.straight import Line, straight_line
 
 
-def map_calls(code: Code, statement: Map) -> list[Call]:
-    """The calls that carry out the statement; its temporaries are added to the code's arrays."""
-    return _Body(code, statement).calls()
+def map_calls(code: Code, statement: Map, cheapest: bool = True) -> list[Call]:
+    """The calls that carry out the statement, in the body's cheapest form or as it is written.
+
+    Its temporaries are added to the code's arrays.
+    """
+    return _Body(code, statement, cheapest).calls()
 
 
 @dataclass
@@ -27,6 +30,7 @@ class _Body:
 
     code: Code
     statement: Map
+    cheapest: bool
 
     def __post_init__(self) -> None:
         s = self.statement
@@ -38,7 +42,8 @@ class _Body:
         s = self.statement
         shapes: Mapping[Symbol, Shape] = {symbol: view.shape for symbol, view in s.reads.items()}
         masks = [symbol for symbol, view in s.reads.items() if self.code.arrays[view.array].dtype == "bool"]
-        lines, value = straight_line(cheapest_form(s.body, shapes), shapes, masks)
+        body = cheapest_form(s.body, shapes) if self.cheapest else s.body
+        lines, value = straight_line(body, shapes, masks)
         for line in lines:
             self._call(line)
         return self._delivered(self.held.get(value, value))

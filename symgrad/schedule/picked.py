@@ -15,10 +15,13 @@ from symgrad.schedule.sums import as_vector
 
 
 class Picked:
-    """The flat indices of one list of calls; `known` holds those made so far, by index and width of the rows."""
+    """The flat indices of one list of calls; `known` holds those made so far, by index and width of the rows.
 
-    def __init__(self, code: Code) -> None:
-        self.code = code
+    Without `flat`, rows and columns are indexed as they are.
+    """
+
+    def __init__(self, code: Code, flat: bool = True) -> None:
+        self.code, self.flat = code, flat
         self.known: dict[tuple[View, Expr], View] = {}
 
     def gather(self, s: Gather) -> list[Call]:
@@ -48,7 +51,7 @@ class Picked:
 
     def _flat(self, view: View, index: tuple[View | None, ...], equation: str) -> tuple[View, View, list[Call]] | None:
         """The view as one axis, the index into it, and the calls that make that; None where rows are not in order."""
-        if len(index) != 2 or len(view.shape) != 2:
+        if not self.flat or len(index) != 2 or len(view.shape) != 2:
             return None
         rows, columns = index
         if rows is None or columns is None:

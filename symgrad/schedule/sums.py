@@ -34,6 +34,11 @@ def reduce_calls(code: Code, s: Reduce) -> list[Call]:
             made = _along_columns(code, s)
             if made is not None:
                 return made
+    return plain_reduction(code, s)
+
+
+def plain_reduction(code: Code, s: Reduce) -> list[Call]:
+    """NumPy's reduction of the view as it is."""
     axes = str(s.axes[0]) if len(s.axes) == 1 else str(s.axes)
     dtype = "None" if code.arrays[s.source.array].dtype == "float" else "DTYPE"
     return [Call(f"{_KINDS[s.kind]}.reduce", (s.source, axes, dtype), s.target, s.equation)]
@@ -101,6 +106,11 @@ def product_calls(code: Code, s: Contract) -> list[Call]:
         flat = as_vector(code, _unordered(code, s.left)), as_vector(code, _unordered(code, s.right))
         if flat[0] is not None and flat[1] is not None:
             return [Call("dot", (flat[0], flat[1]), s.target, s.equation)]
+    return plain_product(s)
+
+
+def plain_product(s: Contract) -> list[Call]:
+    """The sum by its subscripts."""
     return [Call("einsum", (f'"{s.form}"', s.left, s.right), s.target, s.equation)]
 
 

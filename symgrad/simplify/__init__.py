@@ -9,6 +9,7 @@ from symgrad.simplify.fuse import fuse_elementwise
 from symgrad.simplify.masks import apply_masks_last
 from symgrad.simplify.masks_of_values import read_masks_of_values
 from symgrad.simplify.pull_factors import pull_factors
+from symgrad.simplify.residuals import share_residuals
 from symgrad.simplify.scaled_sums import scale_sums
 from symgrad.simplify.share import share_equal
 from symgrad.simplify.share_functions import share_functions
@@ -26,6 +27,7 @@ __all__ = [
     "scale_sums",
     "share_equal",
     "share_functions",
+    "share_residuals",
     "share_sums",
     "simplify_sums",
     "stabilise",

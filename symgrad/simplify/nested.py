@@ -65,10 +65,10 @@ def _factored(terms: Sequence[Expr]) -> Expr:
         return sp.Add(*terms)
     base = min(shared, key=lambda b: (-counts[b], sp.default_sort_key(b)))
     having = [k for k, found in enumerate(powers) if base in found]
-    factor = _common(base, [powers[k][base] for k in having])
-    inside = _factored([terms[k] / factor for k in having])
+    power = min(powers[k][base] for k in having)
+    inside = _factored([_without(terms[k], base, power) for k in having])
     outside = [terms[k] for k in range(len(terms)) if k not in having]
-    product = sp.Mul(factor, inside)
+    product = sp.Mul(base**power, inside)
     return sp.Add(product, _factored(outside)) if outside else product
 
 
@@ -76,12 +76,19 @@ def _powers(term: Expr) -> dict[Expr, Expr]:
     """The factors of a term that are no numbers, each base with the sign of its power, and that power."""
     found: dict[Expr, Expr] = {}
     for factor in sp.Mul.make_args(term):
-        base, power = (factor, Integer(1)) if isinstance(factor, sp.exp) else factor.as_base_exp()
-        if not factor.free_symbols or not power.is_Rational:
-            continue
-        found[base if power > 0 else 1 / base] = abs(power)
+        base, power = _power(factor)
+        if factor.free_symbols and power.is_Rational:
+            found[base] = power
     return found
 
 
-def _common(base: Expr, powers: Sequence[Expr]) -> Expr:
-    return base ** min(powers)
+def _power(factor: Expr) -> tuple[Expr, Expr]:
+    """A factor as a base and a positive power, where it has a rational one."""
+    base, power = (factor, Integer(1)) if isinstance(factor, sp.exp) else factor.as_base_exp()
+    return (1 / base, -power) if power.is_Rational and power < 0 else (base, power)
+
+
+def _without(term: Expr, base: Expr, power: Expr) -> Expr:
+    """The term divided by base**power; a quotient by SymPy would invert what may be 0, such as a mask."""
+    factors = [(factor, _power(factor)) for factor in sp.Mul.make_args(term)]
+    return sp.Mul(*(base ** (p - power) if b == base else factor for factor, (b, p) in factors))

@@ -21,7 +21,7 @@ def share_sums(system: System) -> System:
     known: dict[Key, str] = {}
     for e in system:
         if _is_sum(e) and e.definition.write and set(e.definition.write) <= set(e.definition.extents):
-            known.setdefault(_bare(e, e.definition.body).key, e.name)
+            known.setdefault(_bare(e).key, e.name)
     result = system.copy()
     for e in system:
         if _is_sum(e) and not e.definition.write and len(e.definition.reduced) > 1:
@@ -33,10 +33,16 @@ def _is_sum(e: Equation) -> bool:
     return e.solution is None and e.definition.reduction == "sum" and bool(e.definition.reduced) and e.dtype == "float"
 
 
-def _bare(e: Equation, body: Expr) -> Equation:
+def _bare(e: Equation) -> Equation:
     """A sum without name and numeric factor."""
     d = e.definition
-    return equation("", define(d.loops, d.shape, d.write, body.as_coeff_Mul()[1].as_independent(At)[1]), e.operands)
+    return equation("", define(d.loops, d.shape, d.write, _parts(e)[1]), e.operands)
+
+
+def _parts(e: Equation) -> tuple[Expr, Expr]:
+    """The factor of e's body that is a number, and the rest."""
+    scale, rest = e.definition.body.as_independent(At, *e.definition.extents, as_Add=False)
+    return scale, rest
 
 
 def _share(system: System, e: Equation, known: dict[Key, str]) -> None:
@@ -66,8 +72,7 @@ def _shared(system: System, e: Equation, known: dict[Key, str]) -> bool:
     owner = system.equations[holder]
     remarks = {"origin": owner.origin, "adjoint_of": owner.adjoint_of}
     name = holder
-    body = owner.definition.body
-    scale = body / body.as_coeff_Mul()[1].as_independent(At)[1]
+    scale, _ = _parts(owner)
     if scale != 1:
         name = free_name(f"{holder}_sum", system)
         system.add(equation(name, inner.definition, inner.operands, **remarks))
