@@ -1,7 +1,8 @@
 """What a processor needs for what: the constants that every choice of the compiler rests on.
 
-They are measured by `python tests/benchmarks/calibrate.py`, which prints this table for the machine that it runs on.
-The choices are between ways that compute the same, so another machine makes a program slower at worst.
+`python tests/benchmarks/calibrate.py` measures what is in `Machine` and `WEIGHTS` on the machine that it runs on and
+prints it as it stands here; `Limits` rest on timings of whole steps. An emitted file has a copy of those that it needs.
+All choices are between ways that compute the same: another machine makes a program slower at worst.
 """
 
 from __future__ import annotations
@@ -41,5 +42,62 @@ class Machine:
     short_axis: int = 32
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Where one way of computing overtakes another; found by timing both, on W1 to W8 of `tests/benchmarks`."""
+
+    # Tasks and phases
+    update: int = 90  # multiplications that the update of a parameter takes as long as
+    task: int = 8_000_000  # multiplications that are worth a hand-over to another worker
+    phases: int = 12  # of a step, at most: each is a hand-over
+    parts: int = 8  # of the samples, at most, in a network of matrix products
+    # Sums over samples in parts: elements of the result
+    small_sum: int = 4096  # whatever is summed
+    large_sum: int = 1 << 17  # of a product in which each sample has ...
+    long_sum: int = 8  # ... so many terms
+    # Products in blocks
+    large_product: int = 2_000_000  # multiplications, with `UNKNOWN` samples, from which on a product has blocks
+    product_columns: int = 64  # of a block
+    product_panel: int = 450_000  # bytes of the right operand that a block reads, at most
+    block_terms: int = 512  # of a sum in blocks, at least
+    block_columns: int = 16  # of a convolution's product in blocks, at least
+    # Windows
+    filters: int = 16  # computed for all places of a pooling window at once; with more a plain product is as fast
+    neighbours: int = 16  # elements of a window that is written out as single views
+    written_parts: int = 64  # assignments that take the place of one scatter, at most
+    # Copies and calls
+    reads_apart: int = 2  # reads of elements that lie apart that cost less than a copy
+    maps: int = 4  # equal elementwise calls that are worth another array to be one
+    stacked: int = 4  # parts of an input that are worth a copy of it to be one product
+    # Elementwise: passes over an array, one for each call
+    shared: float = 1.5  # that a part has to cost for an array to be kept for it ...
+    held: float = 0.9  # ... and where an equation holds its value anyway
+    refit_gain: float = 0.9  # that splitting a body elsewhere has to save
+    pull_gain: float = 0.5  # that pulling a factor out of a sum has to save
+    # Optimizer: bytes of each vector in a block
+    optimizer_block: int = 1 << 17  # of one worker: all vectors stay in the cache
+    optimizer_thread: int = 1 << 20  # beside other threads, which get their turn only during long calls
+
+
 MACHINE = Machine()
+LIMITS = Limits()
 UNKNOWN = 64  # what a dimension counts as that is known only when the program runs
+WEIGHTS = {  # of elementwise functions, in products of two arrays that stay in the cache
+    "exp": 3.5,
+    "tanh": 3.0,
+    "log": 3.0,
+    "log1p": 5.0,
+    "expm1": 8.0,
+    "sqrt": 2.5,
+    "sin": 8.0,
+    "cos": 8.0,
+    "tan": 12.0,
+    "sinh": 12.0,
+    "cosh": 12.0,
+    "arctan": 12.0,
+    "power": 30.0,
+    "_erf": 40.0,
+    "_erfc": 40.0,
+    "select": 6.0,
+    "heaviside": 4.0,
+}

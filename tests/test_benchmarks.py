@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from symgrad.machine import Machine
+from symgrad.emit import plans, products, workers
+from symgrad.machine import LIMITS, MACHINE, Machine
 
 FOLDER = Path(__file__).parent / "benchmarks"
 
@@ -44,6 +45,18 @@ def test_calibrate_prints_the_table_of_the_machine() -> None:
     exec("\n".join(lines), scope)
     values = vars(scope["Machine"])
     assert all(values[name] >= 0 for name in rows)
+
+
+def test_an_emitted_file_copies_the_machines_constants() -> None:
+    limits = (plans._TASK, workers._BLOCK_BYTES, workers._THREAD_BYTES, products._WIDTH, products._PANEL)
+    assert limits == (
+        LIMITS.task,
+        LIMITS.optimizer_block,
+        LIMITS.optimizer_thread,
+        LIMITS.product_columns,
+        LIMITS.product_panel,
+    )
+    assert MACHINE.small_product == products._SMALL_PRODUCT
 
 
 def test_calibrate_measures_what_is_asked_for() -> None:

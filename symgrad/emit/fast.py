@@ -29,6 +29,7 @@ from symgrad.emit.source import (
 from symgrad.emit.source_map import Line
 from symgrad.emit.tables import batch_dimension, quoted, table
 from symgrad.lower.ir import Array, Contract, Cut, Statement, View, whole
+from symgrad.machine import LIMITS
 from symgrad.names import free_name
 from symgrad.schedule import Call, flatten, plan_memory
 from symgrad.schedule.division import NEVER, WORKERS, parts_of
@@ -41,10 +42,6 @@ BIND = [
     ") -> _Plan:",
     f'{INDENT}"""What computes the network for one batch size, its samples divided into parts."""',
 ]
-UPDATE = 90  # multiplications that the update of an element takes as long as
-WORTH = 8_000_000  # multiplications that are worth a task of their own
-
-LARGE = 2_000_000  # multiplications (with 64 samples) from which on a product is computed in blocks
 INDEXING = ("gather", "scatter", "scatter_add")
 
 _NUMBERS = {"0": "zero", "1": "one", "0.5": "half", "2": "two"}
@@ -109,7 +106,7 @@ def _is_large(left: object, right: object) -> bool:
     """Whether a product of two matrices is worth blocks, which only a right operand that lies row after row allows."""
     if not (isinstance(left, View) and isinstance(right, View) and len(left.shape) == len(right.shape) == 2):
         return False
-    return prod(map(_estimate, (*left.shape, right.shape[1]))) > LARGE and right.order is None
+    return prod(map(_estimate, (*left.shape, right.shape[1]))) > LIMITS.large_product and right.order is None
 
 
 class _Module:
@@ -251,13 +248,13 @@ class _Module:
         made: list[str] = []
         waiting: list[Task] = []
         for task in self.plan.tasks or ():
-            if task.blocks and self._work(task) >= 2 * WORTH:
+            if task.blocks and self._work(task) >= 2 * LIMITS.task:
                 made += self._together(waiting, offsets)
                 waiting = []
                 made.append(self._block(task, offsets))
                 continue
             waiting.append(task)
-            if sum(map(self._work, waiting)) >= WORTH:
+            if sum(map(self._work, waiting)) >= LIMITS.task:
                 made += self._together(waiting, offsets)
                 waiting = []
         made += self._together(waiting, offsets)
@@ -300,12 +297,12 @@ class _Module:
     def _cost(self, task: Task) -> Expr:
         products = [s for s in task.statements if isinstance(s, Contract)]
         bound = sp.Add(*(s.left.shape[-1] for s in products))
-        return sp.expand(self._elements(task) * (bound + UPDATE))
+        return sp.expand(self._elements(task) * (bound + LIMITS.update))
 
     def _work(self, task: Task) -> int:
         """Multiplications, with 64 samples."""
         products = [s for s in task.statements if isinstance(s, Contract)]
-        return self._elements(task) * (sum(_estimate(s.left.shape[-1]) for s in products) + UPDATE)
+        return self._elements(task) * (sum(_estimate(s.left.shape[-1]) for s in products) + LIMITS.update)
 
     def _block(self, task: Task, offsets: dict[str, tuple[int, int]]) -> str:
         (call,) = self.task_calls[task.gradients]

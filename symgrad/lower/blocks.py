@@ -16,10 +16,7 @@ from sympy import Expr, Symbol
 
 from symgrad.lower.ir import View
 from symgrad.lower.views import estimate
-from symgrad.machine import MACHINE
-
-LEAST_TERMS = 512  # of a block of a sum
-LEAST_COLUMNS = 16
+from symgrad.machine import LIMITS, MACHINE
 
 
 @dataclass(frozen=True)
@@ -39,14 +36,14 @@ def column_blocks(
     """
     if len(columns) > 1 and not extents[columns[-1]].is_Integer:
         return Split(_product(columns[:-1], extents), extents[columns[-1]])
-    return _split(columns, _count([*rows, *bound], extents), LEAST_COLUMNS, extents)
+    return _split(columns, _count([*rows, *bound], extents), LIMITS.block_columns, extents)
 
 
 def term_blocks(
     rows: Sequence[Symbol], bound: Sequence[Symbol], columns: Sequence[Symbol], extents: Mapping[Symbol, Expr]
 ) -> Split | None:
     """How to cut the loops that are summed over, where blocks are long enough to be worth it."""
-    return _split(bound, _count([*rows, *columns], extents), LEAST_TERMS, extents)
+    return _split(bound, _count([*rows, *columns], extents), LIMITS.block_terms, extents)
 
 
 def _split(loops: Sequence[Symbol], others: int, least: int, extents: Mapping[Symbol, Expr]) -> Split | None:

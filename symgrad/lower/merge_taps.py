@@ -21,9 +21,8 @@ from symgrad.equations import Equation, System, equation
 from symgrad.index.definition import At, define, index_symbol
 from symgrad.lower.forms import plain_axes, product
 from symgrad.lower.views import loops_of
+from symgrad.machine import LIMITS
 from symgrad.names import free_name
-
-MAX_FILTERS = 16  # from here on a product of matrices is as fast with the filters alone
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def _merged(system: System, pooling: Equation) -> tuple[Equation, Equation, Equa
 
 def _few(conv: Equation, filters: At) -> bool:
     rows = sp.Mul(*(n for i, n in conv.definition.loops if i in conv.definition.write and filters.has(i)))
-    return bool(rows.is_Integer) and rows <= MAX_FILTERS
+    return bool(rows.is_Integer) and rows <= LIMITS.filters
 
 
 def _axes(pooling: Equation, conv: Equation, x: At, filters: At) -> list[Axis] | None:

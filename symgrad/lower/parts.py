@@ -17,8 +17,8 @@ from sympy import Expr, Integer, Symbol
 
 from symgrad.index.definition import At, Definition
 from symgrad.lower.views import estimate, loops_of
+from symgrad.machine import LIMITS
 
-MAX_PARTS = 64
 Span = tuple[int, int, int]  # first, number, step
 
 
@@ -44,7 +44,7 @@ def parts_of(d: Definition) -> tuple[list[Symbol], list[Part]] | None:
     axes = _axes(d)
     offsets = [i for i, _ in d.loops if any(w.has(i) for w in d.write) and i not in axes]
     sizes = [d.extents[i] for i in offsets]
-    if any(w.has(At) for w in d.write) or not all(n.is_Integer for n in sizes) or sp.Mul(*sizes) > MAX_PARTS:
+    if any(w.has(At) for w in d.write) or not all(n.is_Integer for n in sizes) or sp.Mul(*sizes) > LIMITS.written_parts:
         return None
     found = []
     for values in itertools.product(*(range(int(n)) for n in sizes)):

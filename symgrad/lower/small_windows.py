@@ -17,8 +17,7 @@ from sympy import Expr, Integer, Symbol
 from symgrad.equations import Equation, System, equation
 from symgrad.index.definition import At, Definition, define
 from symgrad.lower.forms import is_window, product, reads_of, replaced
-
-MAX_NEIGHBOURS = 16
+from symgrad.machine import LIMITS
 
 _COMBINED: dict[str, Callable[..., Expr]] = {
     "sum": sp.Add,
@@ -37,7 +36,7 @@ def _is_small(e: Equation) -> bool:
     if e.solution is not None or not e.definition.gathers or not e.definition.reduced or product(e) is not None:
         return False
     sizes = [n for _, n in e.definition.reduced]
-    known = all(n.is_Integer for n in sizes) and sp.Mul(*sizes) <= MAX_NEIGHBOURS
+    known = all(n.is_Integer for n in sizes) and sp.Mul(*sizes) <= LIMITS.neighbours
     return known and all(_slides(e, i) for i, _ in e.definition.reduced)
 
 

@@ -6,10 +6,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from symgrad.lower.ir import Apply, Code, Contract, Gather, Scatter, Statement, View, flattened
+from symgrad.machine import LIMITS
 from symgrad.optimise.layout import array_layout, view_layout
 from symgrad.optimise.uses import make_alias, purely_read, views_of
-
-_FEW = 2  # this many reads of elements that lie apart cost less than a copy
 
 
 def placed_as(code: Code, name: str, view: View, keep: Collection[str], gone: Collection[int] = ()) -> bool:
@@ -57,7 +56,7 @@ def _lies_well(
         return False
     own = layouts[name]
     readers = [s for s in statements if not _product(s) and any(v.array in names for v in purely_read(s))]
-    return own is not None and (own.inner_contiguous or len(readers) <= _FEW)
+    return own is not None and (own.inner_contiguous or len(readers) <= LIMITS.reads_apart)
 
 
 def _product(statement: Statement) -> bool:

@@ -17,14 +17,13 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.lower.ir import Array, Code, Map, Statement, View, dims_product
-from symgrad.machine import MACHINE
+from symgrad.machine import LIMITS, MACHINE
 from symgrad.names import free_name
 from symgrad.optimise.layout import Layout, view_layout
 from symgrad.optimise.stack_contractions import estimate
 from symgrad.optimise.stacks import column, memory_order, parts_in_front
 from symgrad.optimise.uses import fresh, targets
 
-MANY = 4  # fewer Maps than this are not worth another array
 LARGE = 16 * MACHINE.call / MACHINE.element  # elements from which on a Map's work, and not the call, is what it costs
 
 
@@ -53,7 +52,7 @@ class _Sharing:
                 s = self.code.statements[place] = _numbered(self.code, s)
                 families.setdefault((s.target.shape, s.body, *self._invariant(s)), []).append(place)
         for places in families.values():
-            if len(places) >= MANY and estimate(dims_product(self._map(places[0]).target.shape)) <= LARGE:
+            if len(places) >= LIMITS.maps and estimate(dims_product(self._map(places[0]).target.shape)) <= LARGE:
                 self._family(places)
         old = self.code.statements
         self.code.statements = [s for place, was in enumerate(old) for s in (*self.before.get(place, []), was)]
@@ -103,7 +102,7 @@ class _Sharing:
             roots = {p: self.code.root(self._map(p).reads[symbol].array) for p in places}
             ((root, count),) = Counter(roots.values()).most_common(1)
             places = [p for p in places if roots[p] == root] if count > 1 else places
-        if len(places) < MANY:
+        if len(places) < LIMITS.maps:
             return []
         columns = [column(self.code, [self._map(p).reads[s] for p in places]) for s in symbols]
         found = [c for c in columns if c is not None]

@@ -17,12 +17,11 @@ import sympy as sp
 from sympy import Expr
 
 from symgrad.lower.ir import Code, Contract, Map, Reduce, Statement, View, dims_product, whole
-from symgrad.machine import MACHINE, UNKNOWN
+from symgrad.machine import LIMITS, MACHINE, UNKNOWN
 from symgrad.optimise.stacks import Column, column, copy_in_front, memory_order, stacked, transposed
 from symgrad.optimise.uses import Uses, added_symbols, fresh, own_buffer
 
 SMALL = 40 * MACHINE.call / MACHINE.multiplication  # multiplications of a product beside which a call counts
-MANY = 4  # this many parts of an input are worth a copy of it
 
 
 def stack_contractions(code: Code, keep: Collection[str]) -> Code:
@@ -154,7 +153,7 @@ class _Stacking:
         if axis is None or self.code.arrays[name].kind != "input":
             return None
         if (name, axis) not in self.copies:
-            if len(operands) < MANY:
+            if len(operands) < LIMITS.stacked:
                 return None
             made, statement = copy_in_front(self.code, name, axis)
             first = self.uses.read(name)[0]

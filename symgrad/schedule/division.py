@@ -16,13 +16,12 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.lower.ir import Code, View, dims_product
-from symgrad.machine import MACHINE, UNKNOWN
+from symgrad.machine import LIMITS, MACHINE, UNKNOWN
 from symgrad.schedule.calls import Call
 from symgrad.schedule.separable import has_samples
 
 PRODUCTS = ("dot", "matmul")
 SLOW = ("exp", "tanh", "log", "log1p", "expm1", "sin", "cos", "power", "_erf", "_erfc")
-MOST = 8  # parts of a network of matrix products
 NEVER = (0, 1)
 WORKERS = ("thread", "process")
 
@@ -57,7 +56,7 @@ def parts_of(code: Code, calls: Sequence[Call], size: Symbol) -> dict[str, tuple
     busy = ceil(MACHINE.own_call * work.calls / seconds)
     thread = max(ceil(shared / work.rows), busy, ceil(10 * MACHINE.hand_over / seconds))
     process = max(ceil(16 / work.rows), ceil(4 * MACHINE.call * work.calls / seconds))
-    return {"thread": (thread, MOST), "process": (process, MOST)}
+    return {"thread": (thread, LIMITS.parts), "process": (process, LIMITS.parts)}
 
 
 def measure(code: Code, calls: Iterable[Call], size: Symbol) -> Work:

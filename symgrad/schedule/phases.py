@@ -19,12 +19,9 @@ import sympy as sp
 from sympy import Symbol
 
 from symgrad.lower.ir import Array, Code, Contract, Reduce, Statement, dims_product, flattened, views_read, whole
+from symgrad.machine import LIMITS
 from symgrad.names import free_name
 from symgrad.schedule.separable import ACROSS, FREE, ROW, WHOLE, has_samples, kind_of, sample_axis
-
-MOST_PHASES = 12  # more hand-overs than that are not worth it
-SMALL = 4096  # elements of a result that is summed in parts whatever its operands are
-LARGE, LONG = 1 << 17, 8  # and of a product in which each sample has so many terms
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ class _Division:
                     self.refused.add(statement)
             self._give_parts_back()
             self.statements, self.kinds = list(given[0]), list(given[1])
-        if ROW not in self.kinds or max(levels) >= MOST_PHASES:
+        if ROW not in self.kinds or max(levels) >= LIMITS.phases:
             self._give_parts_back()
             return None
         owners = self._owners(levels)
@@ -171,14 +168,14 @@ class _Division:
         views = [s.source] if isinstance(s, Reduce) else [s.left, s.right]
         sizes = [sp.cancel(dims_product(v.shape) / self.size) for v in views]
         each = sum(int(n) for n in sizes if n.is_Integer)
-        return int(result) <= max(LARGE if self._is_long(s) else SMALL, each)
+        return int(result) <= max(LIMITS.large_sum if self._is_long(s) else LIMITS.small_sum, each)
 
     def _is_long(self, s: Reduce | Contract) -> bool:
         """Whether every sample adds so much to each element of a product that adding up the parts is nothing to it."""
         if not isinstance(s, Contract) or s.form not in ("dot", "matmul"):
             return False
         each = sp.cancel(s.left.shape[-1] / self.size)
-        return bool(each.is_Integer and each >= LONG)
+        return bool(each.is_Integer and each >= LIMITS.long_sum)
 
     def _in_parts(self, s: Reduce | Contract, target: Array) -> list[tuple[Statement, str]]:
         """The statement for one part of the samples, and the sum of all parts."""

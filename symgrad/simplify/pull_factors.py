@@ -13,11 +13,10 @@ from sympy import Expr, Symbol
 
 from symgrad.equations import Equation, System, equation
 from symgrad.index.definition import At, define
+from symgrad.machine import LIMITS
 from symgrad.names import free_name
 from symgrad.simplify.scalar_cost import is_plain, passes
 from symgrad.simplify.substitute import Operands, rebuilt
-
-GAIN = 0.5  # passes over e that a change has to save
 
 
 def pull_factors(system: System) -> System:
@@ -49,7 +48,7 @@ def _pulled(system: System, name: str) -> System:
             result.add(part)
         changed += [part for part in made if is_plain(part)]
     before = passes(e, *(r for r in readers if is_plain(r)))
-    return result if passes(*changed) <= before - GAIN else system
+    return result if passes(*changed) <= before - LIMITS.pull_gain else system
 
 
 def _reading(system: System, reader: Equation, e: Equation, factor: Expr) -> list[Equation]:

@@ -13,10 +13,9 @@ from sympy import Expr
 
 from symgrad.equations import Equation, System
 from symgrad.index.definition import At
+from symgrad.machine import LIMITS
 from symgrad.simplify.scalar_cost import is_plain, passes
 from symgrad.simplify.substitute import Operands, rebuilt
-
-GAIN = 0.9  # passes that a change has to save
 
 
 def refit_functions(system: System) -> System:
@@ -33,11 +32,11 @@ def _refitted(system: System, name: str) -> System:
     if not fits or not isinstance(f.definition.body, sp.Function):
         return system
     names = [name, *(e.name for e in readers)]
-    best, least = system, _passes(system, names) - GAIN
+    best, least = system, _passes(system, names) - LIMITS.refit_gain
     for scale, shift in [(sp.Integer(1), sp.Integer(0)), *dict.fromkeys(_images(f, readers))]:
         tried = _with_products(_scaled(system, f, readers, scale, shift), names)
         if (cost := _passes(tried, names)) <= least:
-            best, least = tried, cost - GAIN / 2
+            best, least = tried, cost - LIMITS.refit_gain / 2
     return best
 
 
@@ -87,7 +86,7 @@ def _with_products(system: System, names: list[str]) -> System:
         for user in sorted(names, key=order.index):
             if order.index(name) < order.index(user):
                 changed = _reading(result.equations[user], result.equations[name])
-                if changed is not None and passes(changed) <= passes(result.equations[user]) - GAIN:
+                if changed is not None and passes(changed) <= passes(result.equations[user]) - LIMITS.refit_gain:
                     result = result.copy()
                     result.add(changed)
     return result

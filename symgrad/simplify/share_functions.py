@@ -15,14 +15,12 @@ from sympy import Expr, Symbol
 from symgrad.equations import Equation, System, equation
 from symgrad.index.definition import At, Definition, define, outermost
 from symgrad.index.functions import is_condition
+from symgrad.machine import LIMITS
 from symgrad.names import free_name
 from symgrad.simplify.one_exponential import with_one_exponential
 from symgrad.simplify.refit import refit_functions
 from symgrad.simplify.scalar_cost import is_plain, passes
 from symgrad.simplify.substitute import Operands, rebuilt
-
-WORTH = 1.5  # passes over an array that a part has to cost for an array to be kept for it
-HELD = 0.9  # the same where an equation holds its value anyway
 
 Key = tuple[Definition, tuple[str, ...], str]
 
@@ -73,7 +71,7 @@ class _Sharing:
         for key in shared:
             if key not in self.worth:
                 self.worth[key] = passes(self.parts[key])
-        worthy = [key for key in shared if self.worth[key] >= (HELD if self._holder(key) else WORTH)]
+        worthy = [key for key in shared if self.worth[key] >= (LIMITS.held if self._holder(key) else LIMITS.shared)]
         return max(worthy, key=lambda key: self.worth[key], default=None)
 
     def _holder(self, key: Key) -> str | None:

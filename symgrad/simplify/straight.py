@@ -16,7 +16,7 @@ import sympy as sp
 from sympy import Expr, Integer, Symbol
 
 from symgrad.index.functions import erfc, expm1, is_condition, log1p, sigmoid
-from symgrad.machine import MACHINE, UNKNOWN
+from symgrad.machine import MACHINE, UNKNOWN, WEIGHTS
 from symgrad.simplify.spelled import bounded_exponential, from_zero, spelled_out
 
 Shape = tuple[Expr, ...]
@@ -48,25 +48,6 @@ _COMPARISONS: dict[type[Expr], str] = {
     sp.LessThan: "less_equal",
     sp.StrictGreaterThan: "greater",
     sp.GreaterThan: "greater_equal",
-}
-_WEIGHTS = {  # in products of two arrays; measured on arrays that stay in the cache
-    "exp": 3.5,
-    "tanh": 3.0,
-    "log": 3.0,
-    "log1p": 5.0,
-    "expm1": 8.0,
-    "sqrt": 2.5,
-    "sin": 8.0,
-    "cos": 8.0,
-    "tan": 12.0,
-    "sinh": 12.0,
-    "cosh": 12.0,
-    "arctan": 12.0,
-    "power": 30.0,
-    "_erf": 40.0,
-    "_erfc": 40.0,
-    "select": 6.0,
-    "heaviside": 4.0,
 }
 
 
@@ -105,7 +86,7 @@ def _needed(lines: Sequence[Line], result: Expr) -> list[Line]:
 
 def weight(lines: Sequence[Line]) -> float:
     """What the lines cost, in products of two numbers."""
-    return sum((_elements(line.shape) + CALL) * _WEIGHTS.get(line.function, 1.0) for line in lines)
+    return sum((_elements(line.shape) + CALL) * WEIGHTS.get(line.function, 1.0) for line in lines)
 
 
 def _elements(shape: Shape) -> int:

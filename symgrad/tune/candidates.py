@@ -12,7 +12,7 @@ import numpy as np
 
 from symgrad.emit.blas import _blas_kernels
 from symgrad.emit.settings import Settings
-from symgrad.schedule.division import MOST
+from symgrad.machine import LIMITS
 
 Candidates = dict[str, Settings]  # what is said of them -> the settings; the first are those that hold so far
 
@@ -27,7 +27,7 @@ def divisions(module: ModuleType, sizes: Mapping[str, int]) -> Candidates:
         return {"as a whole": Settings()}
     samples, cores = sizes[module.SAMPLES], processors()
     estimated = module._parts(sizes, "thread")
-    most = min(samples, max(MOST, 2 * cores, 2 * estimated))
+    most = min(samples, max(LIMITS.parts, 2 * cores, 2 * estimated))
     kinds = KINDS if hasattr(os, "fork") and cores > 1 else ["thread"]
     found = {f"as estimated: {_parts(estimated)}": Settings()}
     for kind in kinds:
