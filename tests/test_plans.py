@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -13,6 +14,7 @@ import strategies
 from hypothesis import Phase, assume, given, settings
 
 import symgrad as sg
+from symgrad.emit import products
 
 Data = dict[str, Any]
 Case = tuple[Callable[[], nx.MultiDiGraph], Data, list[str] | None]
@@ -198,3 +200,18 @@ def test_parameters_of_the_names_of_a_plan(network: strategies.Network) -> None:
     assert found == pytest.approx(loss, rel=1e-12)
     for name, value in grads.items():
         np.testing.assert_allclose(found_grads[names.get(name, name)], value, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_rows_of_a_transposed_array_are_multiplied_without_a_copy(parts: int) -> None:
+    left, right = np.ones((992, 128), np.float32).T[:64], np.ones((992, 120), np.float32)
+    out = np.empty((64, 120), np.float32)
+    product = products._product_for(parts)
+    product(left, right, out)
+    tracemalloc.start()
+    try:
+        product(left, right, out)
+        assert tracemalloc.get_traced_memory()[1] < 1000
+    finally:
+        tracemalloc.stop()
+    assert (out == 992).all()

@@ -27,20 +27,20 @@ def _product(a: Array, b: Array, out: Array) -> Any:
     (rows, depth), columns = a.shape, b.shape[1]
     most = min(rows, _SMALL_PRODUCT // (_WIDTH * depth))
     if most < 4 or columns % _WIDTH or b.strides[1] != b.itemsize or depth * _WIDTH * b.itemsize > _PANEL:
-        return np.dot(a, b, out)
+        return np.matmul(a, b, out)  # which unlike np.dot copies no part of a transposed array
     height = next((m for m in range(most, most // 2, -1) if rows % m == 0), 1 << most.bit_length() - 1)
     whole = rows // height * height
     left = a[:whole].reshape(-1, 1, height, depth)
     right = b.reshape(depth, -1, _WIDTH).swapaxes(0, 1)
     np.matmul(left, right, out[:whole].reshape(-1, height, columns // _WIDTH, _WIDTH).swapaxes(1, 2))
     if whole < rows:
-        np.dot(a[whole:], b, out[whole:])
+        np.matmul(a[whole:], b, out[whole:])
     return out
 
 
 def _product_for(parts: int) -> Any:
     """The function that multiplies large matrices where the samples are divided into so many parts."""
-    return _product if parts > 1 and _blas_kernels() in _UNPACKED else np.dot
+    return _product if parts > 1 and _blas_kernels() in _UNPACKED else np.matmul
 
 
 # </part>
