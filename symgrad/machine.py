@@ -61,6 +61,9 @@ class Limits:
     product_panel: int = 450_000  # bytes of the right operand that a block reads, at most
     block_terms: int = 512  # of a sum in blocks, at least
     block_columns: int = 16  # of a convolution's product in blocks, at least
+    # Sums before products
+    saved: int = 1 << 20  # multiplications that leaving out a product has to save, at least ...
+    left: float = 0.9  # ... and the share of those there were that may be left
     # Windows
     filters: int = 16  # computed for all places of a pooling window at once; with more a plain product is as fast
     neighbours: int = 16  # elements of a window that is written out as single views

@@ -10,6 +10,7 @@ PASSES: dict[str, str] = {  # name -> what it does, in the order in which they r
     "share_functions": "one tanh, exp or quotient for all equations that read it, forward and backward",
     "read_masks_of_values": "the mask of relu's gradient is read from relu's value",
     "share_residuals": "a residual whose squares are added up is computed once, for the loss and its gradient",
+    "sum_first": "a product that only sums over samples read is not computed: these sums come first",
     "pull_factors": "a factor of few elements is multiplied where that is free: into a vector, or after a sum",
     "share_sums": "a sum over everything is made of smaller sums that a gradient needs anyway",
     "pool_first": "a max over windows comes before bias, relu and whatever else does not decrease",

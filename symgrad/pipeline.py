@@ -31,6 +31,7 @@ from symgrad.simplify import (
     share_sums,
     simplify_sums,
     stabilise,
+    sum_first,
 )
 
 STYLES = ("fast", "readable")
@@ -163,6 +164,8 @@ def training_system(derivation: Derivation, style: str = "fast", without: Collec
         system = read_masks_of_values(system)
     if style == "fast" and "share_residuals" not in without:
         system = share_residuals(system)
+    if style == "fast" and "sum_first" not in without:
+        system = sum_first(system)
     if style == "fast" and "pull_factors" not in without:
         system = pull_factors(system)
     if style == "fast" and "share_sums" not in without:

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 import symgrad as sg
 from symgrad.index.functions import sigmoid, softplus
 from symgrad.passes import PASSES
+from symgrad.pipeline import training_system
 from symgrad.simplify.nested import cheapest_form, nested, spread
 from symgrad.simplify.straight import Line, straight_line, weight
 
 MINE = (
-    "share_functions", "read_masks_of_values", "share_residuals", "pull_factors", "share_sums", "accumulate_scatters",
-    "cheapest_forms", "sums_as_products", "flat_indices", "weigh_sums",
+    "share_functions", "read_masks_of_values", "share_residuals", "sum_first", "pull_factors", "share_sums",
+    "accumulate_scatters", "cheapest_forms", "sums_as_products", "flat_indices", "weigh_sums",
 )  # fmt: skip
 X, Y, Z, S = SYMBOLS = [sp.Symbol(name, real=True) for name in "xyzs"]
 N = sp.Symbol("N", integer=True, positive=True)
@@ -315,6 +316,38 @@ def test_the_loss_is_made_of_the_sums_of_a_gradient() -> None:
 def regression(size: int | str = "N") -> nx.MultiDiGraph:
     z = sg.input("x", (size, 4)) @ sg.parameter("W", (4, 3)) + sg.parameter("b", (3,))
     return sg.graph(sg.mse(z, sg.input("y", (size, 3)), name="loss"))
+
+
+def scaled_layer(scale: bool, shift: bool) -> nx.MultiDiGraph:
+    """A layer behind scaled and shifted functions of the input."""
+    h = sg.tanh(sg.input("x", ("N", 64)))
+    if scale:
+        h = h * sg.parameter("g", (64,))
+    if shift:
+        h = h + sg.parameter("s", (64,))
+    z = sg.tanh(h @ sg.parameter("W", (64, 512)) + sg.parameter("b", (512,)))
+    return sg.graph(sg.mean(sg.square(z), name="loss"))
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(True, True), (True, False), (False, True)])
+def test_a_product_that_only_sums_read_is_not_computed(scale: bool, shift: bool) -> None:
+    derivation = sg.derive(scaled_layer(scale, shift))
+    passes: list[tuple[str, ...]] = [(), ("sum_first",)]
+    products = [[e for e in training_system(derivation, without=w) if len(e.definition.loops) == 3] for w in passes]
+    assert list(map(len, products)) == [2, 3]
+    modules = [sg.emit(derivation, dtype="float64", without=w).load() for w in passes]
+    x, params = np.random.default_rng(4).standard_normal((7, 64)), modules[0].init_params(3)
+    (loss, grads), (other, others) = (m.loss_and_grads(params, x=x) for m in modules)
+    assert loss == pytest.approx(other, rel=1e-14)
+    for name, g in grads.items():
+        np.testing.assert_allclose(g, others[name], rtol=1e-11, atol=1e-14)
+
+
+def test_a_product_stays_where_the_sums_alone_save_nothing() -> None:
+    x = sg.tanh(sg.input("x", ("N", 64)) * sg.parameter("g", (64,)))
+    z = sg.tanh(x @ sg.parameter("W", (64, 512)))
+    derivation = sg.derive(sg.graph(sg.mean(sg.square(z), name="loss")))
+    assert sg.emit(derivation).source == sg.emit(derivation, without=("sum_first",)).source
 
 
 @pytest.mark.parametrize("size", ["N", 6])

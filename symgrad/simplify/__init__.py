@@ -15,6 +15,7 @@ from symgrad.simplify.share import share_equal
 from symgrad.simplify.share_functions import share_functions
 from symgrad.simplify.shared_sums import share_sums
 from symgrad.simplify.stabilise import stabilise
+from symgrad.simplify.sum_first import sum_first
 from symgrad.simplify.sums import simplify_sums
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "share_sums",
     "simplify_sums",
     "stabilise",
+    "sum_first",
 ]
