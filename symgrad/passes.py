@@ -9,6 +9,7 @@ from symgrad.errors import EmitError, nearest
 PASSES: dict[str, str] = {  # name -> what it does, in the order in which they run
     "share_functions": "one tanh, exp or quotient for all equations that read it, forward and backward",
     "read_masks_of_values": "the mask of relu's gradient is read from relu's value",
+    "read_quotients": "a quotient that is there is read in place of what it divides: a softmax's gradient has none",
     "share_residuals": "a residual whose squares are added up is computed once, for the loss and its gradient",
     "sum_first": "a product that only sums over samples read is not computed: these sums come first",
     "pull_factors": "a factor of few elements is multiplied where that is free: into a vector, or after a sum",

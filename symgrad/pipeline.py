@@ -23,6 +23,7 @@ from symgrad.simplify import (
     fuse_elementwise,
     pull_factors,
     read_masks_of_values,
+    read_quotients,
     reuse_forward_values,
     scale_sums,
     share_equal,
@@ -162,6 +163,8 @@ def training_system(derivation: Derivation, style: str = "fast", without: Collec
         system = share_functions(system)
     if style == "fast" and "read_masks_of_values" not in without:
         system = read_masks_of_values(system)
+    if style == "fast" and "read_quotients" not in without:
+        system = read_quotients(system)
     if style == "fast" and "share_residuals" not in without:
         system = share_residuals(system)
     if style == "fast" and "sum_first" not in without:

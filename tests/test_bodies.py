@@ -22,8 +22,8 @@ from symgrad.simplify.nested import cheapest_form, nested, spread
 from symgrad.simplify.straight import Line, straight_line, weight
 
 MINE = (
-    "share_functions", "read_masks_of_values", "share_residuals", "sum_first", "pull_factors", "share_sums",
-    "accumulate_scatters", "cheapest_forms", "sums_as_products", "flat_indices", "weigh_sums",
+    "share_functions", "read_masks_of_values", "read_quotients", "share_residuals", "sum_first", "pull_factors",
+    "share_sums", "accumulate_scatters", "cheapest_forms", "sums_as_products", "flat_indices", "weigh_sums",
 )  # fmt: skip
 X, Y, Z, S = SYMBOLS = [sp.Symbol(name, real=True) for name in "xyzs"]
 N = sp.Symbol("N", integer=True, positive=True)
@@ -316,6 +316,26 @@ def test_the_loss_is_made_of_the_sums_of_a_gradient() -> None:
 def regression(size: int | str = "N") -> nx.MultiDiGraph:
     z = sg.input("x", (size, 4)) @ sg.parameter("W", (4, 3)) + sg.parameter("b", (3,))
     return sg.graph(sg.mse(z, sg.input("y", (size, 3)), name="loss"))
+
+
+def mixture() -> nx.MultiDiGraph:
+    """Rows of V mixed by a softmax."""
+    x, W, V = sg.input("x", ("N", 8)), sg.parameter("W", (8, 40)), sg.parameter("V", (40, 6))
+    return sg.graph(sg.mean(sg.square(sg.softmax(x @ W) @ V), name="loss"))
+
+
+@pytest.mark.parametrize("size", [1, 1e5])
+def test_the_gradient_of_a_softmax_has_no_quotients(size: float) -> None:
+    derivation = sg.derive(mixture())
+    passes: list[tuple[str, ...]] = [(), ("read_quotients",)]
+    programs = [sg.emit(derivation, dtype="float64", without=w) for w in passes]
+    assert calls(rows(programs[0].source), "divide") == 1 < calls(rows(programs[1].source), "divide")
+    modules = [p.load() for p in programs]
+    x, params = size * np.random.default_rng(4).standard_normal((7, 8)), modules[0].init_params(3)
+    (loss, grads), (other, others) = (m.loss_and_grads(params, x=x) for m in modules)
+    assert loss == pytest.approx(other, rel=1e-14)
+    for name, g in grads.items():
+        np.testing.assert_allclose(g, others[name], rtol=1e-9, atol=1e-14 * size)
 
 
 def scaled_layer(scale: bool, shift: bool) -> nx.MultiDiGraph:

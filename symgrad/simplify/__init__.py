@@ -9,6 +9,7 @@ from symgrad.simplify.fuse import fuse_elementwise
 from symgrad.simplify.masks import apply_masks_last
 from symgrad.simplify.masks_of_values import read_masks_of_values
 from symgrad.simplify.pull_factors import pull_factors
+from symgrad.simplify.read_quotients import read_quotients
 from symgrad.simplify.residuals import share_residuals
 from symgrad.simplify.scaled_sums import scale_sums
 from symgrad.simplify.share import share_equal
@@ -24,6 +25,7 @@ __all__ = [
     "fuse_elementwise",
     "pull_factors",
     "read_masks_of_values",
+    "read_quotients",
     "reuse_forward_values",
     "scale_sums",
     "share_equal",

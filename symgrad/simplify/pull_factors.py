@@ -41,7 +41,7 @@ def _pulled(system: System, name: str) -> System:
     result.add(changed[0])
     readers = [system.equations[user] for user in system.uses()[name]]
     for reader in readers:
-        made = _reading(result, reader, e, factor)
+        made = reading(result, reader, e, factor)
         if not made:
             return system
         for part in made:
@@ -51,7 +51,7 @@ def _pulled(system: System, name: str) -> System:
     return result if passes(*changed) <= before - LIMITS.pull_gain else system
 
 
-def _reading(system: System, reader: Equation, e: Equation, factor: Expr) -> list[Equation]:
+def reading(system: System, reader: Equation, e: Equation, factor: Expr) -> list[Equation]:
     """The reader with `factor` times the elements of e; for a sum, the sum without it too. Empty if that cannot be."""
     if reader.solution is not None or reader.dtype != "float":
         return []
