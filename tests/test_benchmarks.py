@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,11 @@ from symgrad.emit import plans, products, workers
 from symgrad.machine import LIMITS, MACHINE, Machine
 
 FOLDER = Path(__file__).parent / "benchmarks"
+WORKLOADS = ["W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "P1", "P2", "P3", "P4", "C1", "G1", "M1"]
+
+
+def slow(value: str) -> Any:
+    return pytest.param(value, marks=pytest.mark.slow)
 
 
 def run(script: str, *arguments: str) -> str:
@@ -35,6 +41,15 @@ def test_speed_compares_with_numpy_by_hand() -> None:
     printed = run("speed", "W1", "--contestants", "plain,symgrad", "--seconds", "0.05")
     assert "not timed" not in printed
     assert re.search(r"^  plain .* 1\.00 +1\.00 ", printed, re.MULTILINE) and "\n  symgrad" in printed
+
+
+@pytest.mark.parametrize("workload", [w if w in ("P3", "M1") else slow(w) for w in WORKLOADS])
+@pytest.mark.parametrize("dtype", ["float32", slow("float64")])
+def test_the_yardsticks_compute_what_the_emitted_programs_do(workload: str, dtype: str) -> None:
+    names = "plain,best" if workload[0] == "W" else "plain"
+    printed = run("speed", workload, "--contestants", names, "--seconds", "0.01", "--dtype", dtype)
+    assert "not timed" not in printed
+    assert re.findall(r"^  (plain|best) ", printed, re.MULTILINE) == names.split(",")
 
 
 def test_calibrate_prints_the_table_of_the_machine() -> None:

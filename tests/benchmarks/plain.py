@@ -321,6 +321,8 @@ class Perceptron:
         block: int,
         memory: Callable[..., Array] = aligned,
         multiplied: Callable[[Array, Array, Array], Action] = product,
+        optimizer: Callable[[Array, Mapping[str, float], int], Any] = Adam,
+        lanes: int = 2,
     ) -> None:
         depth = len(params) // 2
         self.shapes = [(w.shape[0] + 1, w.shape[1]) for w in (params[f"W{k + 1}"] for k in range(depth))]
@@ -329,7 +331,7 @@ class Perceptron:
         self.W = [self.theta[a:b].reshape(s) for a, b, s in zip(self.ends, self.ends[1:], self.shapes, strict=False)]
         for k, W in enumerate(self.W, 1):
             W[:-1], W[-1] = params[f"W{k}"], params[f"b{k}"]
-        self.adam, self.large, self.multiplied = Adam(self.theta, hyper, block), large, multiplied
+        self.adam, self.large, self.multiplied = optimizer(self.theta, hyper, block), large, multiplied
         # rows whose length is no power of two: the products with H.T read columns
         self.H = [memory((batch, n + PAD - 1), dtype)[:, :n] for n, _ in self.shapes]
         self.Z = [memory((batch, n), dtype) for _, n in self.shapes]  # later the deltas
@@ -337,6 +339,9 @@ class Perceptron:
         for h in self.H:
             h[:, -1] = 1
         self.losses, self.data = memory(2, np.float64), {}
+        if lanes == 1:
+            self.phases = [[self._samples(slice(0, batch), 0, activation)], [self._parameters(0, rows, 1)]]
+            return
         half = batch // 2
         self.phases = [[self._samples(slice(0, half), 0, activation), self._samples(slice(half, batch), 1, activation)]]
         if large:
@@ -386,12 +391,11 @@ class Perceptron:
 
         return [half(slice(0, width // 2)), half(slice(width // 2, width))]
 
-    def _parameters(self, which: int, rows: int) -> Action:
+    def _parameters(self, which: int, rows: int, lanes: int = 2) -> Action:
         todo: list[Action] = []
         scratch = aligned(max(min(rows, n) * m for n, m in self.shapes), self.theta.dtype)
         for (n, m), start, H, delta in zip(self.shapes, self.ends, self.H, self.Z, strict=False):
-            half = n // 2
-            for row, end in _ranges(*((0, half), (half, n))[which], rows):
+            for row, end in _ranges(n * which // lanes, n * (which + 1) // lanes, rows):
                 grad = scratch[: (end - row) * m]
                 todo.append(self.multiplied(H.T[row:end], delta, grad.reshape(-1, m)))
                 todo += self.adam.blocks(start + row * m, grad)
@@ -405,9 +409,11 @@ class Perceptron:
     def step(self, batch: Mapping[str, Array]) -> float:
         self.data = batch
         self.adam.begin()
-        run = pair().run
-        for mine, other in self.phases:
-            run(mine, other)
+        for phase in self.phases:
+            if len(phase) == 1:
+                phase[0]()
+            else:
+                pair().run(*phase)
         return float(self.losses[0] + self.losses[1])
 
     def parameters(self) -> Arrays:
@@ -579,10 +585,10 @@ class Logistic:
 
 def make(workload: Workload, params: Arrays, dtype: str, threads: int) -> Contestant:
     """The step written by hand for a workload. Raises LookupError where there is none."""
-    makers = MAKERS if workload.name in MAKERS else import_module("plain_blocks").MAKERS
-    if workload.name not in makers:
-        raise LookupError(f"nobody wrote one for {workload.name}")
-    return makers[workload.name](workload, params, dtype, threads)
+    for makers in (MAKERS, *(import_module(name).MAKERS for name in OTHERS)):
+        if workload.name in makers:
+            return makers[workload.name](workload, params, dtype, threads)
+    raise LookupError(f"nobody wrote one for {workload.name}")
 
 
 def _tiny(workload: Workload, params: Arrays, dtype: str, threads: int) -> Contestant:
@@ -610,6 +616,7 @@ def _w8(workload: Workload, params: Arrays, dtype: str, threads: int) -> Contest
     return Logistic(params, dtype, workload.hyper, 10000)
 
 
+OTHERS = ("plain_blocks", "plain_perceptrons", "plain_convnet", "plain_gates")  # modules with makers
 MAKERS: dict[str, Callable[[Workload, Arrays, str, int], Contestant]] = {
     "W1": _tiny,
     "W2": _w2,
