@@ -65,7 +65,9 @@ class Limits:
     saved: int = 1 << 20  # multiplications that leaving out a product has to save, at least ...
     left: float = 0.9  # ... and the share of those there were that may be left
     # Windows
-    filters: int = 16  # computed for all places of a pooling window at once; with more a plain product is as fast
+    filters: int = 11  # computed for all places of a pooling window at once; with more a plain product is as fast
+    border: float = 0.5  # rows of zeros around what windows slide over, for each row there is, at most
+    transposed_result: int = 1200  # elements of a small product up to which a transposed right operand is not packed
     neighbours: int = 16  # elements of a window that is written out as single views
     written_parts: int = 64  # assignments that take the place of one scatter, at most
     # Copies and calls

@@ -104,8 +104,42 @@ def test_values_are_kept(graph: Any, ties: bool, without: set[str]) -> None:
 def test_a_pass_left_out_changes_calls_and_not_values(name: str) -> None:
     graph = convnet()
     assert_same(graph, (name,), ties=True)
-    if name not in ("small_products", "share_invariant", "drop_copies"):  # there is nothing for them here
+    if name not in ("small_products", "share_invariant", "drop_copies", "overlap_rows"):  # nothing for them here
         assert source(graph, name) != source(graph)
+
+
+def rows_network(stride: int = 1, filters: int = 14) -> Any:
+    """Two convolutions with many filters, so that nothing is merged with the pooling."""
+    h = sg.input("x", ("N", 2, 10, 8))
+    for layer, (inputs, outputs) in enumerate(((2, 5), (5, filters)), 1):
+        h = sg.tanh(sg.conv2d(h, sg.parameter(f"K{layer}", (outputs, inputs, 3, 3)), padding=1, stride=stride))
+    size = filters * (80 if stride == 1 else 6)
+    logits = h.reshape("N", size) @ sg.parameter("W", (size, 3))
+    return sg.graph(sg.cross_entropy(logits, sg.input("t", ("N",), dtype="int64"), name="loss"))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("without", [(), ("overlap_rows",), ("window_rows",), ("copy_windows",), ("move_batch_last",)])
+def test_rows_of_windows_keep_values(stride: int, without: tuple[str, ...]) -> None:
+    assert_same(rows_network(stride), without)
+
+
+def test_a_row_of_windows_is_a_view_of_the_rows() -> None:
+    """Windows along the last axis are copied, those along the rows are not; the adjoint has a part for each column."""
+    text, full = source(rows_network()), source(rows_network(), "overlap_rows")
+    copies, columns = (set(re.findall(rf"copyto\((\w*{name}\w*),", text)) for name in ("window_rows", "columns"))
+    assert sorted(copies) == ["tanh1_padded_window_rows", "x_padded_window_rows"]  # the adjoint is made in such rows
+    assert columns == {"z1_columns", "z2_columns", "d_tanh1_parts_columns"}  # kernels, their axes in another order
+    added = [len(re.findall(r"^ +add\(\w+_cut\w*, \w+_parts_cut", t, re.M)) for t in (text, full)]
+    assert added[0] < 3 < 6 < added[1]
+
+
+def test_a_large_gradient_of_small_products_has_its_right_operand_turned() -> None:
+    """BLAS reads a transposed right operand as it lies only where the result is small."""
+    small, large = source(rows_network()), source(rows_network(filters=40))
+    assert "copyto(d_K2_turned" in large
+    assert "copyto(d_K2_turned" not in small
+    assert_same(rows_network(filters=40), ())
 
 
 def test_windows_are_copied_once_for_forward_and_backward() -> None:

@@ -165,7 +165,7 @@ class _Rewriting:
     def _batched(self, e: Equation, at: At) -> bool:
         """Whether a product keeps the chosen axis for itself: BLAS wants it before the matrices."""
         axis = self.places[e.source(at)]
-        if product(e) is None or at.view is not None:
+        if product(e) is None or not e.definition.gathers or at.view is not None:
             return False
         loop = at.index[axis]
         return loop in e.definition.write and sum(x.has(loop) for x in reads_of(e)) > 1

@@ -9,11 +9,15 @@ becomes
 
 where G has no more elements than the windows of dY would have. A sum that is written at strided places is split
 in the same way, so that there is one product for all offsets.
+
+Where windows slide along several axes, the first of them may stay as it is: there a product goes through dY with a
+border of zeros, and there are fewer parts to be added. The border costs few multiplications where dY has many rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 from sympy import Expr, Symbol
@@ -22,19 +26,53 @@ from symgrad.equations import Equation, System, equation
 from symgrad.index.definition import At, Definition, define, index_symbol
 from symgrad.lower.forms import affine, product, replaced
 from symgrad.lower.views import estimate, loops_of
+from symgrad.machine import LIMITS
 from symgrad.names import free_name
 
 
 def add_overlaps(system: System) -> System:
     """The system with every such sum split."""
+    return _all_split(system, _scattered)
+
+
+def overlap_rows(system: System) -> System:
+    """The system with every such sum over several sliding axes split along all of these but the first one."""
+    return _all_split(system, _scattered_in_rows)
+
+
+def _all_split(system: System, scattered: Callable[[System, Equation], Equation | None]) -> System:
     taken = {*system.leaves, *system.equations}
     made: dict[str, list[Equation]] = {}
     for e in system:
-        scattered = _scattered(system, e)
-        if scattered is not None and (split := _split(scattered, taken)):
+        turned = scattered(system, e)
+        if turned is not None and (split := _split(turned, taken)):
             taken.add(split[0].name)
             made[e.name] = split
     return replaced(system, made)
+
+
+def _scattered_in_rows(system: System, e: Equation) -> Equation | None:
+    """e with its first sliding axis running forwards, and written at the overlapping parts of the other ones."""
+    found = product(e)
+    if found is None or len(found[1]) != 2 or not all(map(affine, found[1])) or not e.definition.gathers:
+        return None
+    for at in found[1]:
+        turn = _turn(system, e, at)
+        row = next(iter(turn.change), None) if turn is not None else None
+        if turn is None or row is None or len(turn.change) < 2 or not _small_border(e.definition, turn, row):
+            continue
+        tap = turn.taps.pop(row)
+        turn.sizes.pop(turn.places.pop(row))
+        del turn.change[row]
+        change = {tap: e.definition.extents[tap] - 1 - tap}
+        reversed_row = replace(e, definition=replace(e.definition, body=_changed(e.definition.body, change)))
+        return _along(reversed_row, turn)
+    return None
+
+
+def _small_border(d: Definition, turn: _Turn, row: Symbol) -> bool:
+    rows, border = turn.sizes[turn.places[row]], d.extents[turn.taps[row]] - 1
+    return bool(rows.is_Integer and border.is_Integer) and border <= LIMITS.border * rows
 
 
 def _scattered(system: System, e: Equation) -> Equation | None:
@@ -47,12 +85,33 @@ def _scattered(system: System, e: Equation) -> Equation | None:
     return next((s for at in found[1] if (s := _turned(system, e, at))), None)
 
 
+@dataclass
+class _Turn:
+    """Loops over what is read in place of those over what is written.
+
+    Attributes:
+        change: loop written -> what it becomes; sizes: new loop -> its extent.
+        places: loop written -> the new loop; taps: loop written -> the loop of the window.
+    """
+
+    change: dict[Symbol, Expr] = field(default_factory=dict)
+    sizes: dict[Symbol, Expr] = field(default_factory=dict)
+    places: dict[Symbol, Symbol] = field(default_factory=dict)
+    taps: dict[Symbol, Symbol] = field(default_factory=dict)
+
+
 def _turned(system: System, e: Equation, at: At) -> Equation | None:
     """The correlation e with loops over what `at` reads in place of those over what is written."""
+    turn = _turn(system, e, at)
+    if turn is None or not turn.change or not _cheaper(e.definition, turn.change, turn.sizes, at):
+        return None
+    return _along(e, turn)
+
+
+def _turn(system: System, e: Equation, at: At) -> _Turn | None:
     d = e.definition
     shape = at.sizes(system.shape(e.source(at)))
-    change: dict[Symbol, Expr] = {}
-    sizes: dict[Symbol, Expr] = {}
+    turn = _Turn()
     for read, n in zip(at.index, shape, strict=True):
         written = [i for i in loops_of(read, d.extents) if i in d.write]
         others = [i for i in loops_of(read, d.extents) if i not in d.write]
@@ -60,16 +119,25 @@ def _turned(system: System, e: Equation, at: At) -> Equation | None:
             alone = sum(e.has(written[0]) for x in d.accesses for e in x.index) == 1
             if not alone or not read.coeff(others[0]).is_negative:
                 return None
-            h = index_symbol(f"h{len(change)}")
-            change[written[0]], sizes[h] = sp.expand(h - read + written[0]), n
+            h = index_symbol(f"h{len(turn.change)}")
+            turn.change[written[0]], turn.sizes[h] = sp.expand(h - read + written[0]), n
+            turn.places[written[0]], turn.taps[written[0]] = h, others[0]
         elif len(loops_of(read, d.extents)) > 1:
             return None
-    if not change or not _cheaper(d, change, sizes, at):
-        return None
-    loops = [loop for loop in d.loops if loop[0] not in change]
-    body = d.body.xreplace(change).replace(lambda x: isinstance(x, At), _expanded)
-    write = [w.xreplace(change) for w in d.write]
-    return replace(e, definition=Definition((*loops, *sizes.items()), d.shape, tuple(write), "sum", body))
+    return turn
+
+
+def _along(e: Equation, turn: _Turn) -> Equation:
+    """e, written where what it reads goes."""
+    d = e.definition
+    loops = [loop for loop in d.loops if loop[0] not in turn.change]
+    write = [w.xreplace(turn.change) for w in d.write]
+    body = _changed(d.body, turn.change)
+    return replace(e, definition=Definition((*loops, *turn.sizes.items()), d.shape, tuple(write), "sum", body))
+
+
+def _changed(body: Expr, change: Mapping[Symbol, Expr]) -> Expr:
+    return body.xreplace(dict(change)).replace(lambda x: isinstance(x, At), _expanded)
 
 
 def _expanded(at: At) -> At:

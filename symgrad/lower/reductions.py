@@ -12,6 +12,7 @@ from symgrad.index.definition import At, map_accesses, outermost
 from symgrad.lower.blocks import blocked, column_blocks, is_matrix, term_blocks, turned
 from symgrad.lower.elementwise import Elementwise
 from symgrad.lower.ir import Array, Contract, Map, Reduce, View, whole
+from symgrad.lower.row_products import row_product
 from symgrad.lower.views import ONE, estimate, loops_of, merged_view
 
 
@@ -188,9 +189,11 @@ class Reductions(Elementwise):
     ) -> None:
         """One BLAS product: groups of loops become one axis each; the result is a view of how it comes."""
         batch, rows, bound, columns = groups.batch, groups.rows, groups.bound, groups.columns
-        small = "small_products" in self.lowering.passes and not batch
-        if small and self.thin_product(target, axes, left, right, groups):
-            return
+        if "small_products" in self.lowering.passes and not batch:
+            if row_product(self, target, axes, left, right):
+                return
+            if self.thin_product(target, axes, left, right, groups):
+                return
         if not batch:
             form = "dot"
             a = self.grouped(left.at, [g for g in (rows, bound) if g])

@@ -19,6 +19,7 @@ from symgrad.index.definition import At, index_symbol
 from symgrad.lower.copies import Copies, Copy, loops_in_order
 from symgrad.lower.forms import is_window, windowed
 from symgrad.lower.views import inside, loops_of, padding
+from symgrad.lower.window_rows import is_row_access
 
 
 def pad_windows(system: System) -> System:
@@ -48,7 +49,9 @@ def _columns(system: System, e: Equation, at: At) -> Copy | None:
     """Offsets before positions, so that what lies together in the tensor stays together in the copy."""
     d = e.definition
     loops = loops_in_order(at, d.extents)
-    if not windowed(at, d.extents) or len(set(loops)) != len(loops):
+    given = e.source(at) in system.leaves
+    rows = not given and is_row_access(at, at.sizes(system.shape(e.source(at))), d.extents)
+    if rows or not windowed(at, d.extents) or len(set(loops)) != len(loops):
         return None
     moving = _moving(e, at)
     axes = (*(i for i in loops if i not in moving), *(i for i in loops if i in moving))

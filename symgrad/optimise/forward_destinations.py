@@ -70,7 +70,7 @@ class _Forwarding:
             return False
         arrays = dict(self.code.arrays)
         view = seen_back(self.code, source, target)
-        if view is not None and placed_as(self.code, name, view, self.keep, self.gone | {place}):
+        if view is not None and placed_as(self.code, name, view, self.keep, self.gone | {place}, few=0):
             return True
         self.code.arrays = arrays
         return False

@@ -37,6 +37,11 @@ class Layout:
         return bool(next((stride for n, stride in reversed(self.axes) if n != 1), ONE) == 1)
 
     @property
+    def transposed(self) -> bool:
+        """Whether the elements that are neighbours in memory are so along another axis than the last one."""
+        return not self.inner_contiguous and any(n != 1 and stride == 1 for n, stride in self.axes)
+
+    @property
     def blas(self) -> bool:
         """Whether the last two axes are a matrix that BLAS takes: one of them without gaps, the other one outside."""
         if len(self.axes) < 2:

@@ -6,13 +6,19 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from symgrad.lower.ir import Apply, Code, Contract, Gather, Scatter, Statement, View, flattened
-from symgrad.machine import LIMITS
+from symgrad.machine import LIMITS, MACHINE
 from symgrad.optimise.layout import array_layout, view_layout
+from symgrad.optimise.stack_contractions import estimate
 from symgrad.optimise.uses import make_alias, purely_read, views_of
 
 
-def placed_as(code: Code, name: str, view: View, keep: Collection[str], gone: Collection[int] = ()) -> bool:
-    """Make the array an alias of the view, if all who use it (statements that are `gone` aside) can do with that."""
+def placed_as(
+    code: Code, name: str, view: View, keep: Collection[str], gone: Collection[int] = (), few: int = LIMITS.reads_apart
+) -> bool:
+    """Make the array an alias of the view, if all who use it (statements that are `gone` aside) can do with that.
+
+    At most `few` of them may read elements that then lie apart because the array is transposed.
+    """
     before = code.arrays[name]
     make_alias(code, name, view)
     names = _seen_through(code, name)
@@ -24,7 +30,7 @@ def placed_as(code: Code, name: str, view: View, keep: Collection[str], gone: Co
                 break
             changed[place] = made
     else:
-        if _lies_well(code, name, names, changed.values(), keep):
+        if _lies_well(code, name, names, changed.values(), keep, few):
             for place, made in changed.items():
                 code.statements[place] = made
             return True
@@ -47,7 +53,7 @@ def _seen_through(code: Code, name: str) -> set[str]:
 
 
 def _lies_well(
-    code: Code, name: str, names: Collection[str], statements: Iterable[Statement], keep: Collection[str]
+    code: Code, name: str, names: Collection[str], statements: Iterable[Statement], keep: Collection[str], few: int
 ) -> bool:
     layouts = {n: array_layout(code, n) for n in names}
     if any(layout is None for layout in layouts.values()):
@@ -56,7 +62,7 @@ def _lies_well(
         return False
     own = layouts[name]
     readers = [s for s in statements if not _product(s) and any(v.array in names for v in purely_read(s))]
-    return own is not None and (own.inner_contiguous or len(readers) <= LIMITS.reads_apart)
+    return own is not None and (own.inner_contiguous or len(readers) <= (few if own.transposed else LIMITS.reads_apart))
 
 
 def _product(statement: Statement) -> bool:
@@ -73,12 +79,23 @@ def _fitting(code: Code, statement: Statement, names: Collection[str]) -> Statem
         if flat and any(layout is not None and not layout.contiguous for layout in layouts):
             return None
         if isinstance(inner, Contract) and _product(inner):
-            fitting = _fitting_product(code, inner)
+            turned = inner.right.array in names and _slow_transposed(code, inner)
+            fitting = None if turned else _fitting_product(code, inner)
             if fitting is None or (fitting != inner and inner is not statement):
                 return None
             if inner is statement:
                 return fitting
     return statement
+
+
+def _slow_transposed(code: Code, s: Contract) -> bool:
+    """Whether one of many small products would need packing because its right operand lies transposed."""
+    right = view_layout(code, s.right)
+    if s.form != "matmul" or len(s.left.shape) < 3 or right is None or right.axes[-1][1] == 1:
+        return False
+    rows, bound, columns = (estimate(n) for n in (*s.left.shape[-2:], s.right.shape[-1]))
+    small = 2 * MACHINE.small_product  # a part has half the samples or fewer
+    return rows * columns > LIMITS.transposed_result and rows * bound * columns <= small
 
 
 def _fitting_product(code: Code, s: Contract) -> Contract | None:
