@@ -82,7 +82,7 @@ def test_calibrate_measures_what_is_asked_for() -> None:
 def test_ablation_is_a_table_of_ratios() -> None:
     lines = run("ablation", "W1", "--passes", "accumulate_scatters,merge_taps", "--seconds", "0.05").splitlines()
     assert lines[:2] == ["| without | W1 |", "|---|---|"]
-    assert [re.sub(r"\d+\.\d\d", "1.23", line) for line in lines[2:]] == ["| accumulate_scatters | 1.23 |"]
+    assert [re.sub(r"\d+\.\d\d", "1.23", line) for line in lines[2:]] == ["| `accumulate_scatters` | 1.23 |"]
 
 
 def test_a_steady_step_leaves_nothing_allocated(tmp_path: Path) -> None:

@@ -30,9 +30,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import show
 import workloads
 from plain import aligned
 from workloads import WORKLOADS, Arrays, Contestant, Workload
+
+from symgrad.tune.child import loaded
 
 STEPS = 5  # compared before anything is timed
 # relative: of each loss, and of the norm of each parameter's change over all steps
@@ -41,6 +44,7 @@ BURST = 0.02  # seconds
 SETTLE = 0.03  # seconds for the last contestant's threads to fall asleep; OpenBLAS's wait for up to 26 ms
 DISTURBED = 0.03  # part of a burst spent waiting for a core
 ENOUGH = 5  # undisturbed bursts for a median of them alone
+PROGRAM = "program "  # and the path of an emitted file
 MINE = ("plain", "best", "symgrad", "processes", "readable")
 
 
@@ -48,7 +52,7 @@ MINE = ("plain", "best", "symgrad", "processes", "readable")
 
 
 class Symgrad:
-    """The emitted program, as it is, with helper processes, or without one of the passes."""
+    """The emitted program, as it is, with helper processes, in the other style, or from a file."""
 
     def __init__(
         self,
@@ -57,10 +61,10 @@ class Symgrad:
         dtype: str,
         threads: int,
         workers: str = "thread",
-        without: tuple[str, ...] = (),
         style: str = "fast",
+        file: str = "",
     ) -> None:
-        self.module = workloads.emitted(workload.name, dtype, without, style)
+        self.module = loaded(file) if file else workloads.emitted(workload.name, dtype, style)
         means = {} if style == "readable" else {"workers": workers}
         self.trainer = self.module.Trainer(params, **means, **workload.hyper)
         self.inputs = [name for name in workload.wrt or () if name not in params]
@@ -89,8 +93,8 @@ def maker(name: str) -> Callable[..., Any]:
         return partial(Symgrad, workers="process")
     if name == "readable":
         return partial(Symgrad, style="readable")
-    if name.startswith("without "):
-        return partial(Symgrad, without=(name.removeprefix("without "),))
+    if name.startswith(PROGRAM):
+        return partial(Symgrad, file=name.removeprefix(PROGRAM))
     return import_module(name).make if name in MINE else import_module("peers").PEERS[name]
 
 
@@ -295,30 +299,6 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def picture(results: Sequence[Result], path: str) -> None:
-    """Bars of the minima relative to plain, on a logarithmic axis."""
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        print(f"{path} is not drawn: matplotlib is not installed")
-        return
-    base = {r.workload: r.least for r in results if r.contestant == "plain"}
-    shown = [r for r in results if r.workload in base]
-    groups = list(dict.fromkeys(r.workload for r in shown))
-    names = list(dict.fromkeys(r.contestant for r in shown))
-    figure, axes = pyplot.subplots(figsize=(1.5 + 1.1 * len(groups), 4), layout="constrained")
-    width = 0.8 / len(names)
-    for k, name in enumerate(names):
-        bars = [(groups.index(r.workload), r.least / base[r.workload]) for r in shown if r.contestant == name]
-        axes.bar([g + (k - (len(names) - 1) / 2) * width for g, _ in bars], [v for _, v in bars], width, label=name)
-    axes.set_yscale("log")
-    axes.axhline(1, color="black", linewidth=0.8)
-    axes.set_xticks(range(len(groups)), groups)
-    axes.set_ylabel("time of a training step, plain NumPy = 1")
-    axes.legend(ncols=4, fontsize="small")
-    figure.savefig(path)
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)} (default: all)")
@@ -343,10 +323,22 @@ def main() -> None:
         found = compete(workload, names, options.dtype, options.threads, options.seconds)
         print(table(found), flush=True)
         results += found
+    rows = [asdict(r) for r in results]
     if options.json:
-        Path(options.json).write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
+        show.write(Path(options.json), (json.dumps(rows, indent=1) + "\n").encode())
     if options.picture:
-        picture(results, options.picture)
+        draw(rows, options.picture)
+
+
+def draw(rows: Sequence[dict[str, Any]], path: str) -> None:
+    found = show.ratios(rows)
+    if not found or not found[0].times:
+        print(f"{path} is not drawn: it shows times relative to plain, and there are none")
+        return
+    try:
+        show.picture(found[0], path)
+    except ImportError:
+        print(f"{path} is not drawn: matplotlib is not installed")
 
 
 if __name__ == "__main__":

@@ -281,11 +281,11 @@ WORKLOADS: dict[str, Workload] = {
 
 
 @cache
-def emitted(name: str, dtype: str, without: tuple[str, ...] = (), style: str = "fast") -> ModuleType:
+def emitted(name: str, dtype: str, style: str = "fast") -> ModuleType:
     """The module that symgrad emits for a workload."""
     workload = WORKLOADS[name]
     derivation = sg.derive(workload.graph(), wrt=workload.wrt)
-    program = sg.emit(derivation, optimizer=workload.optimizer, dtype=dtype, without=without, style=style)
+    program = sg.emit(derivation, optimizer=workload.optimizer, dtype=dtype, style=style)
     return program.load(f"symgrad_{name}_{dtype}")
 
 
