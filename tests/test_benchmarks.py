@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from symgrad.emit import plans, products, workers
-from symgrad.machine import LIMITS, MACHINE, Machine
+from symgrad.machine import LIMITS, MACHINE, WEIGHTS, Machine
 
 FOLDER = Path(__file__).parent / "benchmarks"
 WORKLOADS = ["W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "P1", "P2", "P3", "P4", "C1", "G1", "M1"]
@@ -32,7 +32,7 @@ def run(script: str, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("script", ["ablation", "allocations", "calibrate", "cold", "speed"])
+@pytest.mark.parametrize("script", ["ablation", "allocations", "calibrate", "cold", "show", "speed"])
 def test_help(script: str) -> None:
     assert "usage:" in run(script, "--help")
 
@@ -52,14 +52,27 @@ def test_the_yardsticks_compute_what_the_emitted_programs_do(workload: str, dtyp
     assert re.findall(r"^  (plain|best) ", printed, re.MULTILINE) == names.split(",")
 
 
-def test_calibrate_prints_the_table_of_the_machine() -> None:
-    lines = run("calibrate", "--seconds", "0.02").splitlines()
-    rows = [line.split(":")[0].strip() for line in lines[1:]]
-    assert lines[0] == "class Machine:" and rows == [row.name for row in dataclasses.fields(Machine)]
-    scope: dict[str, object] = {}
-    exec("\n".join(lines), scope)
-    values = vars(scope["Machine"])
-    assert all(values[name] >= 0 for name in rows)
+def test_results_are_shown_relative_to_numpy_by_hand(tmp_path: Path) -> None:
+    times = {"plain": 2.0, "symgrad": 2.5, "torch": 5.0}
+    rows = [{"workload": "W1", "contestant": c, "dtype": "float32", "least": t} for c, t in times.items()]
+    (tmp_path / "found.json").write_text(json.dumps(rows))
+    printed = run("show", str(tmp_path / "found.json")).splitlines()
+    assert printed[2::2] == ["| | by hand, ms | symgrad | torch |", "| W1 | 2 | **1.25** | 2.50 |"]
+
+
+def test_a_picture_is_written_whole(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    options = ("--contestants", "plain,symgrad", "--seconds", "0.01", "--picture", str(tmp_path / "a.svg"))
+    printed = run("speed", "W1", *options)
+    assert "not drawn" not in printed and [file.name for file in tmp_path.iterdir()] == ["a.svg"]
+    assert (tmp_path / "a.svg").read_text().rstrip().endswith("</svg>")
+
+
+def test_calibrate_prints_the_records_of_the_machine() -> None:
+    scope: dict[str, Any] = {"Machine": Machine}
+    exec(run("calibrate", "--seconds", "0.01"), scope)
+    assert all(value >= 0 for value in vars(scope["MACHINE"]).values())
+    assert list(scope["WEIGHTS"]) == list(WEIGHTS) and min(scope["WEIGHTS"].values()) > 0
 
 
 def test_an_emitted_file_copies_the_machines_constants() -> None:
@@ -75,8 +88,8 @@ def test_an_emitted_file_copies_the_machines_constants() -> None:
 
 
 def test_calibrate_measures_what_is_asked_for() -> None:
-    lines = run("calibrate", "--seconds", "0.01", "--only", "call,element").splitlines()
-    assert sum("not measured" in line for line in lines) == len(dataclasses.fields(Machine)) - 2
+    printed = run("calibrate", "--seconds", "0.01", "--only", "call,exp")
+    assert printed.count("not measured") == len(dataclasses.fields(Machine)) + len(WEIGHTS) - 2
 
 
 def test_ablation_is_a_table_of_ratios() -> None:
@@ -86,8 +99,9 @@ def test_ablation_is_a_table_of_ratios() -> None:
 
 
 def test_a_steady_step_leaves_nothing_allocated(tmp_path: Path) -> None:
-    printed = run("allocations", "W1", "--steps", "10", "--lines", "--json", str(tmp_path / "found.json"))
-    found = json.loads((tmp_path / "found.json").read_text())["W1"]
+    file = tmp_path / "found.json"
+    printed = run("allocations", "W1", "--steps", "10", "--lines", "--peers", "none", "--json", str(file))
+    found = json.loads(file.read_text())["W1"]
     assert found["blocks"] <= 0 and found["bytes"] <= 0
     assert 0 < found["transient"] < 20_000
     assert "add(" in printed  # NumPy's buffer for a bias that is repeated

@@ -1,13 +1,13 @@
 """What a training step allocates once all is set up, and the memory that a whole process needs.
 
-    python tests/benchmarks/allocations.py [W1 W2 ...] [--steps 50] [--lines] [--peers torch,jax] [--json FILE]
+    python tests/benchmarks/allocations.py [W1 W2 ...] [--steps 50] [--lines] [--peers torch,jax|none] [--json FILE]
 
 Of the emitted programs, each in a fresh process with one worker, which has made a few steps before:
 - left: the blocks and bytes that are still there after the steps and were not before them, by tracemalloc;
 - transient: the most bytes that a step needs beyond what was there before it.
 --lines names the lines that need more than 200 bytes meanwhile, apart from those that only call others: NumPy's
 buffers for operands that are repeated along an axis or converted, its iterators, and copies of operands.
---peers compares the peak of the resident memory after ten steps, as cold.py has it, with that of other libraries.
+The peak of the resident memory after ten steps, as cold.py has it, stands beside that of other libraries.
 """
 
 from __future__ import annotations
@@ -129,12 +129,6 @@ def _waits(text: str) -> bool:
     return any(word in text for word in ("job(inputs)", "stage(inputs)", "block()", "run(inputs)", "whole({"))
 
 
-def write(folder: Path) -> None:
-    """Put programs of the fast style in the place of those that cold.py has prepared."""
-    for name in cold.NETWORKS:
-        emit(name, folder / f"{name}.py")
-
-
 # ---- In the parent -----------------------------------------------------------------------------------------------
 
 
@@ -150,9 +144,11 @@ def peaks(peers: Sequence[str]) -> dict[str, dict[str, float]]:
     """Peer -> network -> MB of resident memory."""
     with tempfile.TemporaryDirectory() as folder:
         cold.child("--prepare", folder)
-        child("--write", folder)
         found: dict[str, dict[str, float]] = {}
-        for peer in ["symgrad's file", *peers]:
+        for peer in [*cold.FILES, *peers]:
+            if not cold.installed(peer):
+                print(f"{peer}: not installed")
+                continue
             runs = {name: json.loads(cold.child("--measure", peer, name, folder)) for name in cold.NETWORKS}
             found[peer] = {name: run["peak"] for name, run in runs.items()}
     return found
@@ -163,10 +159,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="(default: W1 to W8)")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--lines", action="store_true", help="also name the lines that need memory meanwhile")
-    parser.add_argument("--peers", metavar="NAMES", help="with commas between them (default: none)")
+    parser.add_argument("--peers", metavar="NAMES", default="torch,jax", help="with commas between them, or 'none'")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--trace", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -175,8 +170,6 @@ def main() -> None:
     names = options.workloads or [f"W{k}" for k in range(1, 9)]
     if options.trace:
         print(json.dumps(trace(names[0], options.steps, options.lines)))
-    elif options.write:
-        write(options.write)
     else:
         report(names, options)
 
@@ -190,7 +183,7 @@ def report(names: Sequence[str], options: argparse.Namespace) -> None:
         print(f"{name:10}{figures['blocks']:12}{figures['bytes']:12}{figures['transient']:17}", flush=True)
         for size, line in figures.get("lines", ()):
             print(f"  {size:>12}  {line}")
-    if options.peers:
+    if options.peers != "none":
         found["peaks"] = peaks(options.peers.split(","))
         print(f"{'peak MB':16}" + "".join(f"{name:>8}" for name in cold.NETWORKS))
         for peer, row in found["peaks"].items():

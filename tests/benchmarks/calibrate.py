@@ -1,4 +1,4 @@
-"""The constants of `symgrad/machine.py`, measured on this machine: printed as Python source, beside the built-in ones.
+"""`MACHINE` and `WEIGHTS` of `symgrad/machine.py`, measured on this machine: printed as they stand there, to be pasted.
 
     python tests/benchmarks/calibrate.py [--seconds 0.3] [--only call,element]
 
@@ -23,11 +23,13 @@ for _library in ("OPENBLAS", "MKL", "OMP", "VECLIB"):
 
 import numpy as np  # noqa: E402
 
-from symgrad.machine import MACHINE, Machine  # noqa: E402
+from symgrad.emit import special  # noqa: E402
+from symgrad.machine import MACHINE, WEIGHTS, Machine  # noqa: E402
 
 CHEAP = 8192  # elements: in the first level cache
 ENOUGH = 0.8  # of the best rate
 BESIDE = 1.5  # times what one thread does, from which on two are said to work beside each other
+ROWS = fields(Machine)
 Array = np.ndarray
 
 
@@ -54,19 +56,27 @@ def normal(*shape: int) -> Array:
 
 
 def call(seconds: float) -> float:
-    a, out, add = normal(1), normal(1), np.add
-    return least(lambda: add(a, a, out), seconds)
+    """The mean of what a program consists of: an elementwise function, a product and a sum."""
+    matrix, result, out = normal(1, 1), normal(1, 1), normal(1)
+    product = least(lambda: np.dot(matrix, matrix, result), seconds / 3)
+    total = least(lambda: np.add.reduce(matrix, 0, None, out), seconds / 3)
+    return statistics.mean((elementwise_call(seconds / 3), product, total))
+
+
+def elementwise_call(seconds: float) -> float:
+    a, out = normal(1), normal(1)
+    return least(lambda: np.add(a, a, out), seconds)
 
 
 def element(seconds: float) -> float:
     a, out = normal(CHEAP), normal(CHEAP)
-    return (least(lambda: np.add(a, a, out), seconds) - call(seconds)) / CHEAP
+    return (least(lambda: np.add(a, a, out), seconds) - elementwise_call(seconds)) / CHEAP
 
 
 def transcendental(seconds: float) -> float:
     a, out = np.abs(normal(CHEAP)) + 0.5, normal(CHEAP)
     each = [least(lambda f=f: f(a, out), seconds / 3) for f in (np.exp, np.tanh, np.log)]
-    return (statistics.mean(each) - call(seconds)) / CHEAP
+    return (statistics.mean(each) - elementwise_call(seconds)) / CHEAP
 
 
 def short_axis(seconds: float) -> float:
@@ -246,6 +256,20 @@ MEASURES: dict[str, Callable[[float], float]] = {
 }
 
 
+def weight(name: str, seconds: float) -> float:
+    """The time of an elementwise function in products of two arrays, which both stay in the cache."""
+    a, b, out = np.abs(normal(CHEAP)) + 0.5, np.abs(normal(CHEAP)) + 0.5, normal(CHEAP)
+    mask, zeros = a > b, np.zeros(CHEAP, np.float32)
+    works: dict[str, Callable[[], object]] = {
+        "power": lambda: np.power(a, b, out),
+        "select": lambda: (np.copyto(out, a), np.copyto(out, b, where=mask)),
+        "heaviside": lambda: np.heaviside(a, zeros, out),
+    }
+    function = getattr(np, name, None) or getattr(special, name, None)
+    work = works.get(name) or (lambda: function(a, out))
+    return least(work, seconds / 2) / least(lambda: np.multiply(a, b, out), seconds / 2)
+
+
 def possible(name: str) -> bool:
     """Whether this machine has what a constant is about."""
     if name == "process_hand_over" and not hasattr(os, "fork"):
@@ -254,21 +278,27 @@ def possible(name: str) -> bool:
 
 
 def source(found: dict[str, float | int]) -> str:
-    """The fields of `Machine` with these defaults, the built-in ones beside them."""
-    lines = ["class Machine:"]
-    for row in fields(Machine):
-        built_in = getattr(MACHINE, row.name)
-        value = found.get(row.name, built_in)
-        form = ".2g" if row.type == "float" else "_"
-        text = f"    {row.name}: {row.type} = {value:{form}}"
-        lines.append(f"{text:48}# {built_in:{form}}{'' if row.name in found else ', not measured'}")
-    return "\n".join(lines)
+    """Both records with what was found, the built-in values beside it."""
+    lines = ["MACHINE = Machine("]
+    lines += [_line(f"{row.name}=", row.type == "int", found, row.name, getattr(MACHINE, row.name)) for row in ROWS]
+    lines += [")", "WEIGHTS = {"]
+    lines += [_line(f'"{name}": ', False, found, name, built_in) for name, built_in in WEIGHTS.items()]
+    return "\n".join([*lines, "}"])
+
+
+def _line(label: str, whole: bool, found: dict[str, float | int], name: str, built_in: float) -> str:
+    form = "_" if whole else ".2g"
+    text = f"    {label}{found.get(name, built_in):{form}},"
+    return f"{text:36}# {built_in:{form}}{'' if name in found else ', not measured'}"
 
 
 def measured(names: Sequence[str], seconds: float) -> dict[str, float | int]:
-    kinds = {row.name: row.type for row in fields(Machine)}
-    values = {name: MEASURES[name](seconds) for name in names if possible(name)}
-    return {name: value if kinds[name] == "float" else int(value) for name, value in values.items()}
+    kinds = {row.name: row.type for row in ROWS}
+    values: dict[str, float | int] = {}
+    for name in filter(possible, names):
+        value = MEASURES[name](seconds) if name in MEASURES else weight(name, seconds)
+        values[name] = int(value) if kinds.get(name) == "int" else value
+    return values
 
 
 def main() -> None:
@@ -276,9 +306,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.3, help="for each constant (default 0.3)")
     parser.add_argument("--only", metavar="NAMES", help="with commas between them (default: all)")
     options = parser.parse_args()
-    names = options.only.split(",") if options.only else list(MEASURES)
-    if unknown := [name for name in names if name not in MEASURES]:
-        parser.error(f"no constant {', '.join(unknown)}; there are {', '.join(MEASURES)}")
+    known = [*MEASURES, *WEIGHTS]
+    names = options.only.split(",") if options.only else known
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"no constant {', '.join(unknown)}; there are {', '.join(known)}")
     print(source(measured(names, options.seconds)))
 
 

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/cold.py [--runs 3] [--only jax,torch] [--json FILE]
 
-Every figure is from fresh processes, the median of the runs. symgrad is not timed itself: it writes readable programs
-beforehand, and what is run is such a file alone, with NumPy. The peers are those of peers.py.
+Every figure is from fresh processes, the median of the runs. symgrad is not timed itself: it writes programs of both
+styles beforehand, and what is run is such a file alone, with NumPy. The peers are those of peers.py.
 
 - import: of the library and NumPy, or of the emitted file.
 - first step: from having the data to the first loss, compilation included; compilers' caches on disk are empty.
@@ -34,8 +34,9 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 NETWORKS = ("W1", "W2", "W3")
+FILES = {"symgrad's file": "fast", "readable file": "readable"}  # the row's name -> the style
 PACKAGES = {
-    "symgrad's file": None,
+    **dict.fromkeys(FILES),
     "torch": "torch",
     "torch.compile": "torch",
     "jax": "jax",
@@ -48,6 +49,7 @@ COLUMNS = {
     "W1 again": ("again", "s"),
     "W2 first": ("W2 first step", "s"),
     "W2 again": ("again", "s"),
+    "W1 peak": ("W1 peak", "MB"),
     "W2 peak": ("W2 peak", "MB"),
     "W3 peak": ("W3 peak", "MB"),
     "disk": ("disk", "MB"),
@@ -67,8 +69,10 @@ def prepare(folder: Path) -> None:
 
     for name in NETWORKS:
         workload = workloads.WORKLOADS[name]
-        program = sg.emit(sg.derive(workload.graph()), optimizer=workload.optimizer, dtype="float32", style="readable")
-        program.save(folder / f"{name}.py")
+        derivation = sg.derive(workload.graph())
+        for style in FILES.values():
+            program = sg.emit(derivation, optimizer=workload.optimizer, dtype="float32", style=style)
+            program.save(folder / f"{name}_{style}.py")
         np.savez(folder / f"{name}_batch.npz", **workloads.batch(workload, "float32"))
         np.savez(folder / f"{name}_params.npz", **workloads.parameters(workload, "float32"))
         (folder / f"{name}.json").write_text(json.dumps(vars(peers.task_of(workload))))
@@ -78,7 +82,8 @@ def prepare(folder: Path) -> None:
 def measure(peer: str, name: str, folder: Path) -> dict[str, float]:
     """One fresh process's seconds for import and first step, and its peak in MB after ten steps."""
     sys.path[:0] = [str(HERE), str(folder)]
-    module, made = json.loads((folder / "classes.json").read_text()).get(peer, (name, "Trainer"))
+    file = f"{name}_{FILES.get(peer)}"
+    module, made = json.loads((folder / "classes.json").read_text()).get(peer, (file, "Trainer"))
     start = time.perf_counter()
     library = __import__(module)
     imported = time.perf_counter() - start
@@ -87,7 +92,7 @@ def measure(peer: str, name: str, folder: Path) -> dict[str, float]:
     batch, params = (dict(np.load(folder / f"{name}_{part}.npz")) for part in ("batch", "params"))
     task = json.loads((folder / f"{name}.json").read_text())
     start = time.perf_counter()
-    step = _symgrad(library, task, params) if module == name else _peer(getattr(library, made), task, params)
+    step = _symgrad(library, task, params) if module == file else _peer(getattr(library, made), task, params)
     step(batch)
     first = time.perf_counter() - start
     for _ in range(9):
@@ -203,15 +208,19 @@ def main() -> None:
         report(args.only.split(","), args.runs, args.json)
 
 
+def installed(peer: str) -> bool:
+    try:
+        return PACKAGES[peer] is None or bool(metadata.version(PACKAGES[peer]))
+    except metadata.PackageNotFoundError:
+        return False
+
+
 def report(only: list[str], runs: int, file: Path | None) -> None:
     rows: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         child("--prepare", folder)
         for peer in only:
-            package = PACKAGES[peer]
-            try:
-                package is None or metadata.version(package)
-            except metadata.PackageNotFoundError:
+            if not installed(peer):
                 print(f"{peer}: not installed")
                 continue
             rows[peer] = figures(peer, Path(folder), runs)
