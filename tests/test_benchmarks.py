@@ -56,8 +56,12 @@ def test_results_are_shown_relative_to_numpy_by_hand(tmp_path: Path) -> None:
     times = {"plain": 2.0, "symgrad": 2.5, "torch": 5.0}
     rows = [{"workload": "W1", "contestant": c, "dtype": "float32", "least": t} for c, t in times.items()]
     (tmp_path / "found.json").write_text(json.dumps(rows))
-    printed = run("show", str(tmp_path / "found.json")).splitlines()
+    document = tmp_path / "document.md"
+    document.write_text("before\n<!-- float32 -->\nold\n<!-- /float32 -->\nafter\n")
+    printed = run("show", str(tmp_path / "found.json"), "--document", str(document)).splitlines()
     assert printed[2::2] == ["| | by hand, ms | symgrad | torch |", "| W1 | 2 | **1.25** | 2.50 |"]
+    written = document.read_text().splitlines()
+    assert written == ["before", "<!-- float32 -->", *printed[2:5], "<!-- /float32 -->", "after"]
 
 
 def test_a_picture_is_written_whole(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """What each pass is worth: the time of a training step without it, relative to that with all of them.
 
-    python tests/benchmarks/ablation.py [W1 W2 ...] [--dtype float32] [--seconds 1] [--passes NAMES] [--json FILE]
+    python tests/benchmarks/ablation.py [W1 W2 ...] [--dtype float32] [--seconds 1] [--passes NAMES]
+                                        [--json FILE] [--document docs/performance.md]
 
 A pass that does not change a workload's program is not timed there. All programs of one workload take turns, each in a
-process of its own, as in speed.py. Prints a table in Markdown, the one of docs/performance.md: the ratio of the least
-times; 1.10 says that the step takes 10% longer without the pass. On standard error it says what it is at.
+process of its own, as in speed.py. Prints a table in Markdown, which in a document stands between <!-- ablation --> and
+<!-- /ablation -->: the ratio of the least times; 1.10 says that the step takes 10% longer without the pass. On standard
+error it says what it is at.
 """
 
 from __future__ import annotations
@@ -67,6 +69,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1, help="for each program (default 1)")
     parser.add_argument("--passes", metavar="NAMES", help="with commas between them (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--document", type=Path, metavar="FILE", help="Markdown whose table is replaced")
     options = parser.parse_args()
     passes = options.passes.split(",") if options.passes else list(PASSES)
     if unknown := [name for name in passes if name not in PASSES]:
@@ -74,6 +77,8 @@ def main() -> None:
     names = options.workloads or [name for name in WORKLOADS if name.startswith("W")]
     rows = {name: worth(WORKLOADS[name], options.dtype, passes, options.seconds) for name in names}
     print(table(rows, passes))
+    if options.document:
+        show.replace(options.document, "ablation", table(rows, passes))
     if options.json:
         show.write(options.json, (json.dumps(rows, indent=1) + "\n").encode())
 

@@ -1,8 +1,9 @@
 """Results of speed.py as the table (Markdown) and the picture of docs/performance.md.
 
-    python tests/benchmarks/show.py results.json [more.json ...] [--picture FILE]
+    python tests/benchmarks/show.py results.json [more.json ...] [--picture FILE] [--document docs/performance.md]
 
 Both show the least time of a step relative to `plain`. Of a workload that is in several files the last one counts.
+In a document the tables stand between <!-- float32 --> and <!-- /float32 -->.
 """
 
 from __future__ import annotations
@@ -122,14 +123,26 @@ def write(path: Path, content: bytes) -> None:
         raise
 
 
+def replace(document: Path, name: str, text: str) -> None:
+    """Put the text between <!-- name --> and <!-- /name -->. Raises ValueError where the document has no such place."""
+    before, begin, rest = document.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- /{name} -->")
+    if not end:
+        raise ValueError(f"{document} has no place for {name}")
+    write(document, f"{before}{begin}{text}\n{end}{after}".encode())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("files", nargs="+", metavar="FILE", help="written by speed.py --json")
     parser.add_argument("--picture", metavar="FILE", help="SVG or PNG, of the first dtype")
+    parser.add_argument("--document", type=Path, metavar="FILE", help="Markdown whose tables are replaced")
     options = parser.parse_args()
     found = ratios(row for file in options.files for row in json.loads(Path(file).read_text()))
     for shown in found:
         print(f"{shown.dtype}\n\n{markdown(shown)}\n")
+        if options.document:
+            replace(options.document, shown.dtype, markdown(shown))
     if options.picture and found:
         picture(found[0], options.picture)
 
