@@ -59,9 +59,10 @@ def test_results_are_shown_relative_to_numpy_by_hand(tmp_path: Path) -> None:
     document = tmp_path / "document.md"
     document.write_text("before\n<!-- float32 -->\nold\n<!-- /float32 -->\nafter\n")
     printed = run("show", str(tmp_path / "found.json"), "--document", str(document)).splitlines()
-    assert printed[2::2] == ["| | by hand, ms | symgrad | torch |", "| W1 | 2 | **1.25** | 2.50 |"]
+    assert printed[2:5:2] == ["| | by hand, ms | symgrad | torch |", "| W1 | 2 | **1.25** | 2.50 |"]
     written = document.read_text().splitlines()
-    assert written == ["before", "<!-- float32 -->", *printed[2:5], "<!-- /float32 -->", "after"]
+    assert written == ["before", "<!-- float32 -->", *printed[2:7], "<!-- /float32 -->", "after"]
+    assert printed[6] == "Ahead of symgrad with threads: code by hand on W1."
 
 
 def test_a_picture_is_written_whole(tmp_path: Path) -> None:
