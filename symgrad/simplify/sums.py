@@ -98,13 +98,14 @@ class _Pass:
     def _summed(self, e: Equation) -> list[Equation]:
         if self._hopeless(e):
             return [e]
-        opened = self._open(e)
-        if not self._promising(opened):
+        openings = self._openings(e)
+        for opened in reversed(openings):
+            found = self._split(opened)
+            if found is not None and not (found[0].new and opened in openings[1:-1]):
+                break
+        else:
             return [e]
-        split = _Split(opened, self.known)
-        terms = [split.term(t) for t in sp.Add.make_args(sp.expand_mul(opened.definition.body))]
-        if len(split.new) > 1 or split.useless():
-            return [e]
+        split, terms = found
         name = free_name(e.name + "_sum", self.taken)
         self.taken.add(name)
         new = [Equation(name, key[0], key[1], key[2], e.origin, e.adjoint_of) for key in split.new]
@@ -112,15 +113,24 @@ class _Pass:
         self.rewritten.add(e.name)
         return [*new, _elementwise(e, body, split.operands)]
 
-    def _open(self, e: Equation) -> Equation:
-        """e with the elementwise adjoints that it reads written out, while it stays small."""
-        while sp.count_ops(e.definition.body) <= MAX_OPERATIONS:
-            sources = {k: self.result.equations[k] for k in e.operands if self._is_open(k)}
-            opened = substitute(self.result, e, sources)
-            if opened is e:
+    def _split(self, opened: Equation) -> tuple[_Split, list[Expr]] | None:
+        """The terms of a sum, if something is hoisted or recognised, and at most one sum is new."""
+        if not self._promising(opened):
+            return None
+        split = _Split(opened, self.known)
+        terms = [split.term(t) for t in sp.Add.make_args(sp.expand_mul(opened.definition.body))]
+        return None if len(split.new) > 1 or split.useless() else (split, terms)
+
+    def _openings(self, e: Equation) -> list[Equation]:
+        """e, and e with the elementwise adjoints that it reads written out, one after another while it stays small."""
+        made = [e]
+        while sp.count_ops(made[-1].definition.body) <= MAX_OPERATIONS:
+            sources = {k: self.result.equations[k] for k in made[-1].operands if self._is_open(k)}
+            opened = substitute(self.result, made[-1], sources)
+            if opened is made[-1]:
                 break
-            e = opened
-        return e
+            made.append(opened)
+        return made
 
     def _is_open(self, name: str) -> bool:
         e = self.result.equations.get(name)
@@ -135,7 +145,7 @@ class _Pass:
 
     def _cancelled(self, e: Equation) -> Equation:
         """e, as a constant if the terms that it adds up to cancel."""
-        opened = self._open(e)
+        opened = self._openings(e)[-1]
         body = opened.definition.body
         if body.has(sp.Piecewise):
             return e
