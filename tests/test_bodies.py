@@ -338,6 +338,33 @@ def test_the_gradient_of_a_softmax_has_no_quotients(size: float) -> None:
         np.testing.assert_allclose(g, others[name], rtol=1e-9, atol=1e-14 * size)
 
 
+def gated() -> nx.MultiDiGraph:
+    """Two layers, weighted by the elements of a softmax."""
+    x = sg.input("x", ("N", 8))
+    gate = sg.softmax(x @ sg.parameter("G", (8, 2)), name="gate")
+    layers = [gate[:, k : k + 1] * (x @ sg.parameter(f"W{k}", (8, 3))) for k in range(2)]
+    return sg.graph(sg.mean(sg.square(layers[0] + layers[1]), name="loss"))
+
+
+def test_the_shift_of_a_softmax_cancels_where_it_is_read_in_slices() -> None:
+    system = training_system(sg.derive(gated()))
+    (shift,) = (e.name for e in system if e.definition.reduction == "max")
+    assert [system.equations[user].adjoint_of for user in system.uses()[shift]] == [None]
+
+
+def test_a_state_of_zeros_is_multiplied_by_nothing() -> None:
+    x, W, U = sg.input("x", ("N", 5)), sg.parameter("W", (5, 5)), sg.parameter("U", (5, 5))
+    first = sg.tanh(x @ W + sg.constant(np.zeros((1, 5)), name="start") @ U)
+    derivation = sg.derive(sg.graph(sg.mean(sg.square(sg.tanh(x @ W + first @ U)), name="loss")))
+    assert not [e.name for e in training_system(derivation) if "start" in e.operands]
+    module = sg.emit(derivation, dtype="float64").load()
+    params, data = module.init_params(1), np.random.default_rng(2).standard_normal((3, 5))
+    h = np.tanh(data @ params["W"])
+    loss, _ = module.loss_and_grads(params, x=data)
+    assert loss == pytest.approx(np.mean(np.tanh(data @ params["W"] + h @ params["U"]) ** 2), rel=1e-14)
+    assert "START_VALUE" not in sg.emit(derivation).source
+
+
 def scaled_layer(scale: bool, shift: bool) -> nx.MultiDiGraph:
     """A layer behind scaled and shifted functions of the input."""
     h = sg.tanh(sg.input("x", ("N", 64)))

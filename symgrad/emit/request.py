@@ -86,8 +86,9 @@ class Request:
     def constants(self) -> dict[str, str]:
         """Constant tensor -> the module-level name of its values."""
         names: dict[str, str] = {}
+        read = {name for e in self.system for name in e.operands}
         for leaf in self.forward.leaves.values():
-            if leaf.kind == "constant" and leaf.shape:
+            if leaf.kind == "constant" and leaf.shape and leaf.name in read:
                 taken = {*names.values(), *self.code.arrays, *_reserved(self.forward)}
                 names[leaf.name] = free_name(f"{leaf.name.upper()}_VALUE", taken)
         return names

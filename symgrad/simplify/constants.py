@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
 from sympy import Expr, Integer, Mul
 
-from symgrad.equations import Equation, System
+from symgrad.equations import Equation, Leaf, System
+from symgrad.expand import exact
 from symgrad.index.definition import At, Definition, define, index_symbol
 from symgrad.simplify.substitute import substitute
 
@@ -17,7 +19,7 @@ def fold_constants(system: System, keep: Collection[str] = ()) -> System:
     The equations `keep` stay as they are.
     """
     result = system.copy()
-    trivial: dict[str, Equation] = {}
+    trivial = {leaf.name: e for leaf in system.leaves.values() if (e := _even(leaf)) is not None}
     for name, e in system.equations.items():
         if name in keep:
             continue
@@ -26,6 +28,16 @@ def fold_constants(system: System, keep: Collection[str] = ()) -> System:
         if is_constant(changed.definition) or is_copy(changed):
             trivial[name] = changed
     return result.pruned(keep)
+
+
+def _even(leaf: Leaf) -> Equation | None:
+    """The equation of a constant tensor that is the same number everywhere, such as a state that starts at zero."""
+    if leaf.kind != "constant" or not leaf.shape or leaf.dtype != "float":
+        return None
+    values = set(np.ravel(leaf.value).tolist())
+    if len(values) != 1 or not np.isfinite(value := values.pop()):
+        return None
+    return Equation(leaf.name, _filled(leaf.shape, exact(value)), ())
 
 
 def is_constant(d: Definition) -> bool:
