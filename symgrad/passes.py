@@ -38,6 +38,7 @@ PASSES: dict[str, str] = {  # name -> what it does, in the order in which they r
     "product_blocks": "large products as one call of many small ones, which BLAS computes without packing",
     "transpose_once": "a transposed right operand of several small products is copied once",
     "cheapest_forms": "elementwise bodies in the form that takes the fewest calls: Horner's, common factors taken out",
+    "spread_operands": "an operand that is repeated along an axis is copied to the result's place first, a faster pass",
     "sums_as_products": "sums as products with ones, sums of products without the products: BLAS, vecdot, einsum",
     "flat_indices": "elements picked out of rows by one index into the rows behind one another",
     "weigh_sums": "a mean is one product: its elements are added with the weight that they have in it",

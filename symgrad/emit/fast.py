@@ -607,8 +607,8 @@ class _Scope:
         return f"{self._function(f'{name}.reduce')}({parts}, 0, None, {total})"
 
     def _line(self, function: str, arguments: list[str], out: str) -> str:
-        if function in ("fill", "copy"):
-            return f"{self._function('copyto')}({out}, {arguments[0]})"
+        if function in ("fill", "copy"):  # half the price of copyto for small arrays
+            return f"{out}[...] = {arguments[0]}"
         if function == "copy_where":
             return f"{self._function('copyto')}({out}, {arguments[0]}, where={arguments[1]})"
         if function == "accumulate":

@@ -11,6 +11,7 @@ from symgrad.lower.ir import Apply, Code, Contract, Fill, For, Gather, Map, Redu
 from symgrad.schedule.bodies import map_calls
 from symgrad.schedule.call import UPDATES, Call
 from symgrad.schedule.picked import Picked
+from symgrad.schedule.spread import spread
 from symgrad.schedule.sums import plain_product, plain_reduction, product_calls, reduce_calls
 
 __all__ = ["UPDATES", "Call", "flatten"]
@@ -27,7 +28,8 @@ def flatten(code: Code, without: Collection[str] = ()) -> list[Call]:
 
 def _calls(code: Code, s: Statement, picked: Picked, without: Collection[str]) -> list[Call]:
     if isinstance(s, Map):
-        return map_calls(code, s, "cheapest_forms" not in without)
+        calls = map_calls(code, s, "cheapest_forms" not in without)
+        return calls if "spread_operands" in without else spread(code, calls)
     if isinstance(s, For):
         inside = Picked(code, picked.flat)
         body = tuple(call for inner in s.body for call in _calls(code, inner, inside, without))
