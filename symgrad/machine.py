@@ -71,7 +71,7 @@ class Limits:
     neighbours: int = 16  # elements of a window that is written out as single views
     written_parts: int = 64  # assignments that take the place of one scatter, at most
     # Copies and calls
-    spread: int = 1 << 18  # elements of a result into which an operand that is repeated is copied first, at most
+    spread: int = 1 << 14  # elements of a result into which an operand that is repeated is copied first, at most
     reads_apart: int = 2  # reads of elements that lie apart that cost less than a copy
     maps: int = 4  # equal elementwise calls that are worth another array to be one
     stacked: int = 4  # parts of an input that are worth a copy of it to be one product

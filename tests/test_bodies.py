@@ -24,6 +24,7 @@ from symgrad.simplify.straight import Line, straight_line, weight
 MINE = (
     "share_functions", "read_masks_of_values", "read_quotients", "share_residuals", "sum_first", "pull_factors",
     "share_sums", "accumulate_scatters", "cheapest_forms", "sums_as_products", "flat_indices", "weigh_sums",
+    "spread_operands",
 )  # fmt: skip
 X, Y, Z, S = SYMBOLS = [sp.Symbol(name, real=True) for name in "xyzs"]
 N = sp.Symbol("N", integer=True, positive=True)
@@ -410,6 +411,21 @@ def test_a_mean_is_one_product() -> None:
     text, other = source(classifier()), source(classifier(), without=("weigh_sums",))
     assert "L = 1/N Σₙ loss_c" in text
     assert calls(text, "multiply") == calls(other, "multiply") - 1
+
+
+def test_a_repeated_operand_is_written_to_the_place_of_the_result() -> None:
+    derivation = sg.derive(classifier())
+    passes: list[tuple[str, ...]] = [(), ("spread_operands",)]
+    programs = [sg.emit(derivation, without=w) for w in passes]
+    text, other = (program.source for program in programs)
+    modules = [program.load() for program in programs]
+    assert calls(text, "add") == calls(other, "add")
+    assert "z1_rows[...] = b\n" in text and "add(matmul1, z1_rows, z1_rows)" in text
+    assert "add(matmul1, b, z1_rows)" in other
+    params, data = modules[0].init_params(3), {"x": np.random.default_rng(5).random((7, 4)), "t": np.arange(7) % 5}
+    assert modules[0].PARTS == modules[1].PARTS  # the copies count as parts of the calls
+    (loss, grads), (same, others) = (m.loss_and_grads(params, **data) for m in modules)
+    assert loss == same and all((g == others[name]).all() for name, g in grads.items())
 
 
 def test_sums_as_products_can_be_left_out() -> None:

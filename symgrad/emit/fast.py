@@ -207,8 +207,9 @@ class _Module:
             if not calls:
                 names.append("_nothing")
                 continue
-            names.append(f"{stage}{suffix}")
-            self.body += [INDENT + line for line in scope.function(names[-1], calls)]
+            name = f"{stage}{suffix}"
+            names.append(scope.if_needed(name, calls))
+            self.body += [INDENT + line for line in scope.function(name, calls)]
             self.body.append("")
         return names
 
@@ -291,6 +292,7 @@ class _Module:
             doc = f"What is left to do for the gradient{'s' * (len(names) > 1)} by {_listed(names)}."
             self.body += [INDENT + line for line in self.outer.function(name, calls, doc)]
             self.body.append("")
+            name = self.outer.if_needed(name, calls)
         cost = sp.Add(*map(self._cost, tasks))
         return [f"({name}, {first}, {last}, {size_text(cost)})"]
 
@@ -485,19 +487,28 @@ class _Scope:
         lines = [f"def {name}(inputs: Arrays) -> None:", *([f'{INDENT}"""{doc}"""'] if doc else [])]
         lines += [f"{INDENT}{line}" for line in self.inputs(calls)]
         previous, adding = "", False
+        bare = self._adds_parts_only(calls)
+        lines += [f"{INDENT}# each part of the samples has computed its share"] * bare
         for call in calls:
             partial = self._partial(call)
-            if partial and not adding:
+            if partial and not adding and not bare:
                 lines.append(f"{INDENT}if parts > 1:  # then each part has computed its share only")
-            adding = partial is not None
+            adding = partial is not None and not bare
             indent = INDENT * (1 + adding)
             comment = self.request.comments.get(call.equation)
-            if call.equation != previous and comment and not adding:
+            if call.equation != previous and comment and partial is None:
                 lines.append(f"{indent}# {comment}")
             previous = call.equation
             made = [self._sum_of_parts(partial)] if partial else self._call(call)
             lines += [Line(indent + line, [call.equation]) for line in made]
         return lines
+
+    def if_needed(self, name: str, calls: Sequence[Call]) -> str:
+        """What to call for the function: nothing where there are no parts whose shares it would add up."""
+        return f"{name} if parts > 1 else _nothing" if self._adds_parts_only(calls) else name
+
+    def _adds_parts_only(self, calls: Sequence[Call]) -> bool:
+        return all(self._partial(call) for call in calls)
 
     def inputs(self, calls: Sequence[Call]) -> list[str]:
         """The lines that name the inputs which the calls read."""
@@ -607,8 +618,10 @@ class _Scope:
         return f"{self._function(f'{name}.reduce')}({parts}, 0, None, {total})"
 
     def _line(self, function: str, arguments: list[str], out: str) -> str:
-        if function in ("fill", "copy"):  # half the price of copyto for small arrays
+        if function == "spread":  # takes less time than copyto
             return f"{out}[...] = {arguments[0]}"
+        if function in ("fill", "copy"):
+            return f"{self._function('copyto')}({out}, {arguments[0]})"
         if function == "copy_where":
             return f"{self._function('copyto')}({out}, {arguments[0]}, where={arguments[1]})"
         if function == "accumulate":

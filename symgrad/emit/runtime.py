@@ -567,9 +567,10 @@ class _Workspace:
         ]
 
     @staticmethod
-    def _limit(name: str, shape: tuple[int, ...]) -> tuple[Array, Array]:
-        """What the input's values must be less than, and where to note which are not."""
-        return np.array(RANGES[name][1], _UNSIGNED), np.empty(shape, np.bool_)
+    def _limit(name: str, shape: tuple[int, ...]) -> tuple[Array, Array, bytearray]:
+        """What the input's values must be less than, and where to note which are not: an array, and its bytes."""
+        marks = bytearray(math.prod(shape))
+        return np.array(RANGES[name][1], _UNSIGNED), np.frombuffer(marks, np.bool_).reshape(shape), marks
 
     def fits(self, given: Mapping[str, Any], needed: Collection[str], in_range: bool) -> bool:
         """Whether `given` can be used as it is: all checks would pass, and would convert nothing."""
@@ -580,9 +581,9 @@ class _Workspace:
             if type(a) is not _ndarray or a.shape != shape or a.dtype != dtype or not a.flags.c_contiguous:
                 return False
             if limit is not None and not in_range:
-                high, mask = limit
+                high, mask, marks = limit
                 _at_least(a.view(_UNSIGNED), high, mask)  # to which -1 is a very large number
-                if 1 in mask.tobytes():
+                if 1 in marks:
                     return False
         return True
 
@@ -656,7 +657,10 @@ class Trainer:
 
     def step(self, /, **batch: Any) -> float:
         """One update from one batch; the loss before it. If that is not finite, nothing is updated."""
-        return self._step(*self._prepare(batch, INPUTS))
+        workspace = self._current
+        if workspace is None or not workspace.fits(batch, INPUTS, False):
+            workspace, batch = self._prepare(batch, INPUTS)
+        return self._step(workspace, batch)
 
     @_quiet
     def _step(self, workspace: _Workspace, inputs: Arrays) -> float:

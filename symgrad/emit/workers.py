@@ -300,7 +300,11 @@ def _with_updates(job: Job, blocks: list[Callable[[], None]]) -> Job:
         for block in blocks:
             block()
 
-    return run if blocks else job
+    def update(inputs: Arrays) -> None:
+        for block in blocks:
+            block()
+
+    return job if not blocks else update if job is _nothing else run
 
 
 def _gapless(tasks: list[Task], size: int) -> list[Task]:

@@ -19,7 +19,6 @@ from symgrad.lower.ir import Code, View, dims_product
 from symgrad.machine import LIMITS, MACHINE, UNKNOWN
 from symgrad.schedule.calls import Call
 from symgrad.schedule.separable import has_samples
-from symgrad.schedule.spread import is_spread
 
 PRODUCTS = ("dot", "matmul")
 SLOW = ("exp", "tanh", "log", "log1p", "expm1", "sin", "cos", "power", "_erf", "_erfc")
@@ -65,10 +64,12 @@ def measure(code: Code, calls: Iterable[Call], size: Symbol) -> Work:
     number, products, others, weight, width = 0, 0.0, 0.0, 0, 1
     rows: list[tuple[int, float]] = []
     for call in _flat(calls):
-        views = [a for a in call.arguments if isinstance(a, View)]
-        number += not is_spread(call)  # which belongs to the call after it
+        if call.function == "spread":  # a part of the call after it
+            continue
+        number += 1
         if call.out is None:
             continue
+        views = [a for a in call.arguments if isinstance(a, View)]
         elements = max(_each(v.shape, size) for v in (*views, call.out))
         if call.function in PRODUCTS and len(views) == 2:
             left, right = views

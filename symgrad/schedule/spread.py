@@ -1,8 +1,8 @@
 """Operands that are repeated along an axis, written out before the call that reads them.
 
 NumPy takes longer to go through an operand that it repeats than to copy that into the result's place and to go through
-two arrays in step: `r[...] = b; add(x, r, r)` is `add(x, b, r)` in two thirds of the time for small arrays, and never
-slower for those that stay in the cache. It needs no buffers of its own then either.
+two arrays in step: `r[...] = b; add(x, r, r)` is `add(x, b, r)` in two thirds of the time for small arrays. Large ones
+gain little, and need their cache for other things.
 """
 
 from __future__ import annotations
@@ -28,16 +28,9 @@ def spread(code: Code, calls: Iterable[Call]) -> list[Call]:
             made.append(call)
             continue
         arguments = tuple(call.out if a is operand else a for a in call.arguments)
-        made.append(Call("copy", (operand,), call.out, call.equation))
+        made.append(Call("spread", (operand,), call.out, call.equation))
         made.append(replace(call, arguments=arguments))
     return made
-
-
-def is_spread(call: Call) -> bool:
-    """Whether the call copies an operand that is repeated."""
-    (source, *_) = call.arguments or (None,)
-    copies = call.function == "copy" and isinstance(source, View)
-    return copies and call.out is not None and source.shape != call.out.shape
 
 
 def _repeated(code: Code, call: Call) -> View | None:
