@@ -14,7 +14,7 @@ import strategies
 from hypothesis import Phase, assume, given, settings
 
 import symgrad as sg
-from symgrad.emit import products
+from symgrad.emit import plans, products
 
 Data = dict[str, Any]
 Case = tuple[Callable[[], nx.MultiDiGraph], Data, list[str] | None]
@@ -215,3 +215,10 @@ def test_rows_of_a_transposed_array_are_multiplied_without_a_copy(parts: int) ->
     finally:
         tracemalloc.stop()
     assert (out == 992).all()
+
+
+def test_a_large_gradient_is_whole_for_threads_of_blas_and_the_same_blocks_for_any_workers() -> None:
+    blocks = [plans._blocks(lambda a, b: plans._nothing, 130, 7, 5, 1e9, workers) for workers in range(4)]
+    assert [(first, last) for _, first, last, _ in blocks[0]] == [(5, 915)]
+    assert len(blocks[1]) == 4 and blocks[1] == blocks[2] == blocks[3]
+    assert [first for _, first, _, _ in blocks[1][1:]] == [last for _, _, last, _ in blocks[1][:-1]]

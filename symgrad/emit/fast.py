@@ -338,7 +338,7 @@ class _Module:
         self.body += [*(INDENT + line for line in lines), ""]
         count, width = map(int, self.code.arrays[gradient].shape)
         first, _ = self._range([task], offsets)
-        return f"*_blocks({name}, {count}, {width}, {first}, {size_text(self._cost(task))})"
+        return f"*_blocks({name}, {count}, {width}, {first}, {size_text(self._cost(task))}, workers)"
 
 
 class _Scope:

@@ -75,10 +75,13 @@ def _plan(
     outputs: tuple[Array, ...],
     loss: Array,
 ) -> _Plan:
-    """The plan in which the samples are divided into `parts`, as evenly as can be."""
+    """The plan in which the samples are divided into `parts`, as evenly as can be.
+
+    workers: 0 where there are none beside BLAS's own threads, which want each product whole.
+    """
     from itertools import pairwise
 
-    arenas = [_Arena(make) for _ in range(min(parts, workers))]
+    arenas = [_Arena(make) for _ in range(max(1, min(parts, workers)))]
     bounds = [samples // parts * p + min(p, samples % parts) for p in range(parts + 1)]
     found: list[list[tuple[int, int, Stages]]] = []
     for phase in phases:
@@ -121,11 +124,13 @@ def _job(stages: list[Job], start: int, stop: int, divided: bool) -> Job:
     return part if divided else whole
 
 
-def _blocks(rows: Callable[[int, int], Job], count: int, width: int, first: int, cost: float) -> list[Task]:
-    """Tasks of whole rows of a gradient that lies in the flat vector from `first` on."""
+def _blocks(
+    rows: Callable[[int, int], Job], count: int, width: int, first: int, cost: float, workers: int
+) -> list[Task]:
+    """Tasks of whole rows of a gradient that lies in the flat vector from `first` on; one for BLAS's own threads."""
     from itertools import pairwise
 
-    number = max(1, min(4, count // 16, int(cost / _TASK)))
+    number = max(1, min(4, count // 16, int(cost / _TASK))) if workers else 1
     bounds = [count * k // number for k in range(number + 1)]
     pairs = pairwise(bounds)
     return [(rows(a, b), first + a * width, first + b * width, cost * (b - a) / count) for a, b in pairs]

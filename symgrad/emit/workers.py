@@ -205,12 +205,13 @@ class _Crew:
     ) -> _Bound:
         """The network with buffers for these inputs, its work divided."""
         parts = _parts(dims, self.workers)
-        most = self.threads or (_cores() if parts > 1 else 1)
-        plan = _bind(params, grads, dims, parts, most, self.make)
-        count = min(most, max(len(plan.tasks), *map(len, plan.whole)))
         # The order of summation in BLAS depends on its threads: it has one, however many workers there are. Only where
         # nobody said how many, and the samples are not divided, are BLAS's own threads all that there is to be had.
-        return _Bound(plan, count, self, inputs, update, None if parts == 1 and self.threads is None else 1)
+        blas = None if parts == 1 and self.threads is None else 1
+        most = (self.threads or _cores()) if blas else 0
+        plan = _bind(params, grads, dims, parts, most, self.make)
+        count = min(max(1, most), max(len(plan.tasks), *map(len, plan.whole)))
+        return _Bound(plan, count, self, inputs, update, blas)
 
 
 class _Bound:
