@@ -126,10 +126,10 @@ def test_perceptron() -> None:
     assert flops["z"] == flops["d_W1"] == (2 * 64 * 32 * N, 0)
     assert flops["h"] == (32 * N, 32 * N)  # the bias, and tanh
     assert flops["y"] == flops["d_W2"] == flops["d_h"] == (2 * 32 * 10 * N, 0)
-    assert flops["d_y"] == (2 * 10 * N, 0)  # (y - t) times a number
+    assert flops["loss_r"] == flops["d_y"] == (10 * N, 0)  # y - t for loss and gradient, and a number times it
     assert flops["d_b1"] == (32 * N, 0)
     products = 2 * (2 * 64 * 32) + 3 * (2 * 32 * 10)
-    backward = 32 * 3 + 32 + 20  # δ_h (1 - h²), its sums, δ_y
+    backward = 32 * 3 + 32 + 10  # δ_h (1 - h²), its sums, δ_y
     assert found.flops == sp.expand((products + 64 + backward) * N + 30 * N + 1)  # (y - t)², its sum, times 1/(10 N)
     assert found.parameters == found.gradients == 8 * (64 * 32 + 32 + 32 * 10)
     assert found.activations == 8 * (32 + 10) * N  # h and y
