@@ -343,6 +343,13 @@ def test_every_shape_fault_of_a_network_is_reported_at_once() -> None:
         assert str(fault).splitlines()[0] in str(caught.value)
 
 
+def test_a_sum_over_a_reshaped_tensor_is_emitted() -> None:
+    """The program's comments were to show it as a matrix, whose axes were looked for in the index of the view."""
+    x, t = sg.input("x", ("N", 2, 1, 3)), sg.input("t", ("N", 6))
+    scores = sg.log_softmax(sg.reshape(x * p("w", 2, 1, 3), ("N", 6)))
+    assert sg.verify(sg.graph(sg.binary_cross_entropy_with_logits(scores, sg.sigmoid(t)))).ok
+
+
 # labels from a matrix
 
 

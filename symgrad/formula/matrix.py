@@ -214,7 +214,7 @@ class _Axes:
         found: set[Symbol] = set()
         for at in expr.atoms(At):
             form = self.operands[at.operand].form
-            if form is None:
+            if form is None or at.view is not None:  # a view has other axes than the form
                 raise NoMatrixForm
             found.update(s for k in form.axes for s in at.index[k].free_symbols if s in self.d.extents)
         return frozenset(found)
