@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TypeVar
 
 from symgrad.errors import EmitError, nearest
 
+T = TypeVar("T")
+
 PASSES: dict[str, str] = {  # name -> what it does, in the order in which they run
+    "pool_first": "a max over windows comes before bias, relu and whatever else does not decrease",
+    "merge_taps": "a convolution that is pooled without overlap is computed for all places of a window at once",
+    "share_exponentials": "sigmoid and softplus of one value, and of its negative, share one exponential",
     "share_functions": "one tanh, exp or quotient for all equations that read it, forward and backward",
+    "refit_functions": "a shared function is kept in the form that makes its readers cheapest, (1 + tanh u)/2 for gelu",
     "read_masks_of_values": "the mask of relu's gradient is read from relu's value",
     "read_quotients": "a quotient that is there is read in place of what it divides: a softmax's gradient has none",
     "share_residuals": "a residual whose squares are added up is computed once, for the loss and its gradient",
     "sum_first": "a product that only sums over samples read is not computed: these sums come first",
     "pull_factors": "a factor of few elements is multiplied where that is free: into a vector, or after a sum",
     "share_sums": "a sum over everything is made of smaller sums that a gradient needs anyway",
-    "pool_first": "a max over windows comes before bias, relu and whatever else does not decrease",
-    "merge_taps": "a convolution that is pooled without overlap is computed for all places of a window at once",
+    "scale_sums": "a sum and a multiple of it that alone reads it are one sum",
     "drop_copies": "who reads an unchanged copy reads the tensor itself",
     "share_masks": "comparisons that several equations make are made once",
     "overlap_rows": "the adjoint of windows along several axes is a product for each row, with fewer parts to be added",
@@ -52,3 +58,11 @@ def left_out(without: Iterable[str]) -> frozenset[str]:
         if name not in PASSES:
             raise EmitError(f"unknown pass {name!r}", hint=nearest(str(name), PASSES) or "one of " + ", ".join(PASSES))
     return names
+
+
+def through(passes: Mapping[str, Callable[[T], T]], value: T, without: Collection[str] = ()) -> T:
+    """The value after every pass that is not left out, in their order."""
+    for name, run in passes.items():
+        if name not in without:
+            value = run(value)
+    return value

@@ -21,18 +21,11 @@ from symgrad.simplify import (
     apply_masks_last,
     fold_constants,
     fuse_elementwise,
-    pull_factors,
-    read_masks_of_values,
-    read_quotients,
     reuse_forward_values,
-    scale_sums,
     share_equal,
-    share_functions,
-    share_residuals,
-    share_sums,
+    share_work,
     simplify_sums,
     stabilise,
-    sum_first,
 )
 
 STYLES = ("fast", "readable")
@@ -159,20 +152,6 @@ def training_system(derivation: Derivation, style: str = "fast", without: Collec
     derived = derive_system(network, wrt=list(derivation), zeros=True)
     keep = [e.name for e in forward if e.name == e.origin] if style == "readable" else []
     system = simplify(derived, keep)
-    if style == "fast" and "share_functions" not in without:
-        system = share_functions(system)
-    if style == "fast" and "read_masks_of_values" not in without:
-        system = read_masks_of_values(system)
-    if style == "fast" and "read_quotients" not in without:
-        system = read_quotients(system)
-    if style == "fast" and "share_residuals" not in without:
-        system = share_residuals(system)
-    if style == "fast" and "sum_first" not in without:
-        system = sum_first(system)
-    if style == "fast" and "pull_factors" not in without:
-        system = pull_factors(system)
-    if style == "fast" and "share_sums" not in without:
-        system = share_sums(system)
-    if style == "fast" and "weigh_sums" not in without:
-        system = scale_sums(system)
+    if style == "fast":
+        system = share_work(system, without)
     return in_order(with_copied_outputs(system), forward.loss)

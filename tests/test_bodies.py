@@ -18,12 +18,13 @@ import symgrad as sg
 from symgrad.index.functions import sigmoid, softplus
 from symgrad.passes import PASSES
 from symgrad.pipeline import training_system
+from symgrad.simplify import JOINT_PASSES
 from symgrad.simplify.nested import cheapest_form, nested, spread
 from symgrad.simplify.straight import Line, straight_line, weight
 
+SHARING = ("share_exponentials", "share_functions")
 MINE = (
-    "share_functions", "read_masks_of_values", "read_quotients", "share_residuals", "sum_first", "pull_factors",
-    "share_sums", "accumulate_scatters", "cheapest_forms", "sums_as_products", "flat_indices", "weigh_sums",
+    *JOINT_PASSES, "accumulate_scatters", "cheapest_forms", "sums_as_products", "flat_indices", "weigh_sums",
     "spread_operands",
 )  # fmt: skip
 X, Y, Z, S = SYMBOLS = [sp.Symbol(name, real=True) for name in "xyzs"]
@@ -163,7 +164,7 @@ def calls(text: str, function: str) -> int:
 def test_forward_and_backward_share_one_function(activation: Callable[..., Any], function: str) -> None:
     graph = dense(activation)
     assert calls(source(graph), function) == 2
-    assert calls(source(graph, without=("share_functions",)), function) > 2
+    assert calls(source(graph, without=SHARING), function) > 2
 
 
 def calls_under(text: str, comment: str) -> list[str]:
@@ -237,7 +238,7 @@ def logistic() -> nx.MultiDiGraph:
 
 
 def test_cross_entropy_with_logits_takes_one_exponential_and_one_logarithm() -> None:
-    text, other = source(logistic()), source(logistic(), without=("share_functions",))
+    text, other = source(logistic()), source(logistic(), without=SHARING)
     assert calls(text, "exp") == calls(text, "log1p") == calls(text, "divide") == 1
     assert calls(other, "exp") + calls(other, "log1p") > 2
     bodies = text[text.index("        def loss(") : text.index("        return forward, loss, backward")]

@@ -15,6 +15,7 @@ from symgrad.lower.share_masks import share_masks
 from symgrad.lower.small_windows import unroll_windows
 from symgrad.lower.window_rows import window_rows
 from symgrad.lower.windows import copy_windows, pad_windows
+from symgrad.passes import through
 
 Pass = Callable[[System], System]
 
@@ -35,16 +36,10 @@ TRAINING_PASSES: dict[str, Pass] = {
 
 def arrange_network(system: System, without: Collection[str] = ()) -> System:
     """The network's equations in the order of computation that is cheapest; the values stay."""
-    return _through(NETWORK_PASSES, system, without)
+    return through(NETWORK_PASSES, system, without)
 
 
 def arrange(system: System, without: Collection[str] = ()) -> System:
     """The equations of a training step as they are to be lowered."""
-    return _through(TRAINING_PASSES, system, without)
+    return through(TRAINING_PASSES, system, without)
 
-
-def _through(passes: dict[str, Pass], system: System, without: Collection[str]) -> System:
-    for name, run in passes.items():
-        if name not in without:
-            system = run(system)
-    return system

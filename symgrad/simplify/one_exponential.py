@@ -37,7 +37,7 @@ class _Place:
     loops: tuple[Symbol, ...]
 
 
-def with_one_exponential(system: System) -> System:
+def share_exponentials(system: System) -> System:
     """The system with every sigmoid and softplus spelled out that has others of its argument, or its negative."""
     found: dict[Expr, list[_Place]] = {}
     for e in system:

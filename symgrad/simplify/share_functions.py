@@ -17,8 +17,6 @@ from symgrad.index.definition import At, Definition, define, outermost
 from symgrad.index.functions import is_condition
 from symgrad.machine import LIMITS
 from symgrad.names import free_name
-from symgrad.simplify.one_exponential import with_one_exponential
-from symgrad.simplify.refit import refit_functions
 from symgrad.simplify.scalar_cost import is_plain, passes
 from symgrad.simplify.substitute import Operands, rebuilt
 
@@ -27,7 +25,7 @@ Key = tuple[Definition, tuple[str, ...], str]
 
 def share_functions(system: System) -> System:
     """The system with an equation for every part that several elementwise equations compute."""
-    return refit_functions(_Sharing(with_one_exponential(system)).run())
+    return _Sharing(system).run()
 
 
 @dataclass(frozen=True)
