@@ -97,10 +97,11 @@ class _Joining:
         tail = self._added_later(place, target)
         boxes = [box for part in parts.values() for box in part.boxes]
         if rest == 0 and disjoint(boxes):
+            stays = not any(p > place for p in self.uses.written(target))  # what lies outside the boxes
             if tail is not None and disjoint([*boxes, *tail.boxes]):
                 self._assign(tail)
-                boxes += tail.boxes
-            self._write_in_place(place, statement, list(parts.values()), boxes)
+                boxes, stays = [*boxes, *tail.boxes], True
+            self._write_in_place(place, statement, list(parts.values()), boxes, stays)
         elif all(self._can_move(part) for part in parts.values()):
             self._add_to_boxes(place, statement, rest, list(parts.values()))
 
@@ -117,7 +118,9 @@ class _Joining:
         early = bool(writes) and any(place < p < writes[-1] for p in readers)
         return Boxed(name, place, tuple(writes), found) if writes and len(found) == len(boxes) and not early else None
 
-    def _write_in_place(self, place: int, statement: Map, parts: Sequence[Boxed], boxes: Sequence[Box]) -> None:
+    def _write_in_place(
+        self, place: int, statement: Map, parts: Sequence[Boxed], boxes: Sequence[Box], stays: bool
+    ) -> None:
         target = self.code.arrays[statement.target.array]
         self.changed[place] = []
         for part in parts:
@@ -125,12 +128,15 @@ class _Joining:
             self._assign(part)
             self.code.arrays[part.name] = replace(self.code.arrays[part.name], kind="buffer", alias=whole(target))
         if not cover(boxes, target.shape):
-            self._zeros(target, parts)
+            self._zeros(target, parts, stays)
 
-    def _zeros(self, target: Array, parts: Sequence[Boxed]) -> None:
-        """The gaps between the parts: zeros that stay if those of all parts did, or else filled at first."""
+    def _zeros(self, target: Array, parts: Sequence[Boxed], stays: bool) -> None:
+        """The gaps between the parts: zeros that stay if those of all parts did, or else filled at first.
+
+        They do not stay where something is added to them.
+        """
         fills = [part.fill for part in parts if part.fill is not None]
-        if not fills and target.kind == "buffer":
+        if not fills and stays and target.kind == "buffer":
             self.code.arrays[target.name] = replace(target, kind="fixed")
             return
         first = min([*fills, *(place for part in parts for place in part.writes)])
