@@ -143,6 +143,14 @@ def test_a_large_gradient_of_small_products_has_its_right_operand_turned() -> No
     assert_same(rows_network(filters=40), ())
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_kernel_as_large_as_the_image_is_emitted(stride: int) -> None:
+    """The rows of its windows lie the batch apart: no step of a view, which is a number."""
+    h = sg.leaky_relu(sg.conv2d(sg.input("x", ("N", 2, 2, 2)), sg.parameter("K", (3, 2, 2, 2)), stride=stride))
+    logits = h.reshape("N", 3) - sg.parameter("b", (3,))
+    assert_same(sg.graph(sg.cross_entropy(logits, sg.input("t", ("N",), dtype="int64"), name="loss")), ())
+
+
 def test_windows_are_copied_once_for_forward_and_backward() -> None:
     text = source(convnet())
     columns = re.findall(r"copyto\((\w*columns\w*),", text)

@@ -55,8 +55,8 @@ def row_product(job: Reductions, target: View | None, axes: list[Symbol], left: 
     """Whether the product of two factors is one of these; it then has been emitted."""
     for windows, other in ((left, right), (right, left)):
         rows = _rows(job, windows, other)
-        if rows is None:
-            continue
+        if rows is None or not (rows.step * _size(rows.inner, job.extents)).is_Integer:
+            continue  # a view's step is a number
         if rows.position in axes and not any(i in axes for i in (rows.tap, *rows.inner)):
             return _each_row(job, target, axes, rows, other)
         if rows.tap in axes and not any(i in axes for i in (rows.position, *rows.outer)):
