@@ -176,6 +176,31 @@ def test_bias_and_activation_wait_for_the_pooling() -> None:
     assert "_first" not in sg.emit(sg.derive(convnet("residual"))).source.replace("first_", "")
 
 
+@pytest.mark.parametrize(
+    ("body", "moves"),
+    [
+        ("X[i,j] + j", False),
+        ("tanh(X[i,j] + j)", False),
+        ("where(X[i,j] + j > 0, X[i,j] + j, 0)", False),
+        ("X[i,j] + B[j]", False),
+        ("X[i,j] + i", True),
+    ],
+)
+def test_what_depends_on_the_pooled_index_does_not_wait(body: str, moves: bool) -> None:
+    x, b = sg.input("x", ("N", 4)) @ sg.parameter("W", (4, 5)), sg.parameter("b", (5,))
+    row = sg.max(sg.define(f"Y[i,j] = {body}", X=x, **({"B": b} if "B" in body else {})), axis=1)
+    derivation = sg.derive(sg.graph(sg.mean(row**2)))
+    programs = {style: sg.emit(derivation, style=style, dtype="float64") for style in ("fast", "readable")}
+    assert ("max1_first" in programs["fast"].source) == moves
+    modules = {style: program.load() for style, program in programs.items()}
+    params, batch = modules["fast"].init_params(0), {"x": np.random.default_rng(0).normal(size=(3, 4))}
+    loss, grads = repeated.loss_and_grads(modules["fast"], params, **batch)
+    expected, gradients = modules["readable"].loss_and_grads(params, **batch)
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(grads[name], gradient, rtol=1e-12, atol=1e-14)
+
+
 def test_no_scatter_is_left_as_a_loop() -> None:
     assert "in ndindex(" not in source(convnet())
     assert "in ndindex(" in source(convnet(), "write_parts", "merge_taps")

@@ -104,7 +104,8 @@ def _is_rectifier(body: Expr, access: At) -> bool:
     if len(outermost(body)) != 1:
         return False
     low, high = (sp.N(body.xreplace({access: sp.Integer(x)}).doit().rewrite(sp.exp)) for x in (-10, 10))
-    return bool(low.is_real and high.is_real and abs(low) <= 1 and 5 < high < 20)
+    numbers = all(value.is_number and value.is_real for value in (low, high))  # not so where the index is added
+    return bool(numbers and abs(low) <= 1 and 5 < high < 20)
 
 
 def _by_derivative(users: Sequence[Equation], name: str) -> tuple[Any, ...]:

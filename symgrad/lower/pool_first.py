@@ -50,7 +50,8 @@ def _split(system: System, e: Equation) -> tuple[Equation, Equation] | None:
     body = operands.adopt(source.definition.body, source.operands).xreplace(change)
     bound = {i for i, _ in d.reduced}
     moving = [at for at in outermost(body) if at.free_symbols & bound]
-    if len(moving) != 1 or body == moving[0] or not _increases(body, moving[0]):
+    waiting = body.xreplace({at: sp.Dummy() for at in moving})  # what would come after the pooling
+    if len(moving) != 1 or waiting.is_Symbol or waiting.free_symbols & bound or not _increases(body, moving[0]):
         return None
     name = free_name(f"{e.name}_first", {*system.leaves, *system.equations})
     first = define(d.loops, d.shape, d.write, moving[0], d.reduction)
