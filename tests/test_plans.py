@@ -111,6 +111,13 @@ def squared() -> nx.MultiDiGraph:
     return sg.graph(sg.mean(sg.square(sg.tanh(x() @ w(4, 3))), name="loss"))
 
 
+def samples_last() -> nx.MultiDiGraph:
+    """A product whose result has the samples on its last axis, and is read when all of them are known."""
+    y = sg.mean(sg.tanh(sg.conv1d(x("N", 1, 6), sg.parameter("K", (3, 1, 2)))), axis=2)
+    h = y + sg.gelu(y @ w(3, 3))
+    return sg.graph(sg.mean(sg.square(h - sg.mean(h, axis=0)), name="loss"))
+
+
 BATCH: Data = {"x": normal(5, 4)}
 LABELLED: Data = BATCH | {"t": np.array([0, 2, 1, 1, 0])}
 CASES: dict[str, Case] = {
@@ -124,6 +131,7 @@ CASES: dict[str, Case] = {
     "samples of steps": (samples_of_steps, {"x": normal(3, 5, 4), "y": normal(5)}, None),
     "two kinds apart": (two_kinds_apart, {"x": normal(5, 4), "y": normal(3, 4)}, None),
     "samples on both axes": (square, {"A": normal(5, 5), "x": normal(5, 4)}, None),
+    "samples last": (samples_last, {"x": normal(5, 1, 6)}, None),
     "dimension n": (dimension_n, BATCH, None),
     "by an input": (squared, BATCH, ["x"]),
     "by an input and a parameter": (squared, BATCH, ["W", "x"]),

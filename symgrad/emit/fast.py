@@ -169,14 +169,18 @@ class _Module:
         pairs = zip(self.plan.phases, self.phase_calls, strict=True)
         return parts_of(self.code, [call for phase, calls in pairs if phase.rows for call in calls], self.plan.size)
 
-    def multiplies(self, call: Call) -> str:
-        """The function for a call: large products of samples that are divided are computed in blocks."""
+    def multiplies(self, call: Call, strided: bool = False) -> str:
+        """The function for a call: large products of samples that are divided are computed in blocks.
+
+        strided: whether the result may lie apart in memory, where np.dot cannot write.
+        """
         divided = self.plan.size is not None and "product_blocks" not in self.request.without
         if call.function == "dot" and divided and _is_large(*call.arguments):
             self.products = True
             return self.product
-        self.functions.add(call.function)
-        return call.function.replace(".reduce", "_reduce")
+        function = "matmul" if strided else call.function
+        self.functions.add(function)
+        return function.replace(".reduce", "_reduce")
 
     def _product_line(self) -> list[str]:
         return [f"{INDENT}{self.product} = _product_for(parts)"] * self.products
@@ -593,8 +597,17 @@ class _Scope:
             arguments = [str(call.arguments[0] != 0)]
         out = self.argument(call.out, inner)
         if call.function == "dot":
-            return [f"{self.module.multiplies(call)}({', '.join([*arguments, out])})"]
+            function = self.module.multiplies(call, self._is_cut_inside(call.out))
+            return [f"{function}({', '.join([*arguments, out])})"]
         return [self._line(call.function, arguments, out)]
+
+    def _is_cut_inside(self, view: View) -> bool:
+        """Whether the samples at hand are a part of an axis of the view that is not its first."""
+        array = self.code.arrays[view.array]
+        if self.size is None or self.code.root(view.array) in self.locals:
+            return False
+        cut = sample_axis(array.shape, view, self.size)
+        return cut is not None and cut.axis > 0
 
     def _indexed(self, call: Call, k: int, argument: View | Expr | str, inner: bool) -> str:
         """An argument; the samples' own numbers as an index count from the first one at hand."""
