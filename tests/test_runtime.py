@@ -620,7 +620,7 @@ def test_a_workspace_is_planned_once_per_batch_size_and_few_are_kept(monkeypatch
     assert planned == [4, 7, 1]
     for size in range(10, 30):
         own.step(**line(size))
-    assert len(own._workspaces) == own._KEPT
+    assert len(own._workspaces) == own._crew.kept
 
 
 def test_arrays_that_need_conversion_train_the_same_after_the_fast_path_was_taken() -> None:

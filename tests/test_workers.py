@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -311,6 +312,127 @@ def test_an_interrupt_waits_for_all_and_the_next_step_works(program: ModuleType,
     assert own.loss(**batch()) == program.loss_fn(own.params, **batch()) or workers == "process"
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be kept to cores here")
+@pytest.mark.parametrize("workers", KINDS)
+def test_an_interrupt_while_pinning_leaves_the_cores_as_they_were(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    own, before, pin = made(program, threads=2, workers=workers), os.sched_getaffinity(0), program._keep_to
+    own.step(**batch())
+
+    def interrupted(cores: set[int]) -> None:
+        pin(cores)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(program, "_keep_to", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        own.step(**batch())
+    assert os.sched_getaffinity(0) == before
+
+
+def test_a_thread_beside_the_main_one_is_not_pinned(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, pinned = made(program, threads=2), list[set[int]]()
+    own.step(**batch())
+    monkeypatch.setattr(program, "_keep_to", pinned.append)
+    thread = threading.Thread(target=own.step, kwargs=batch())
+    thread.start()
+    thread.join(20)
+    assert own.steps == 2 and not any(pinned)
+
+
+def _refused(*_: Any) -> Any:
+    raise PermissionError(1, "Operation not permitted")
+
+
+@pytest.mark.parametrize("workers", KINDS)
+@pytest.mark.parametrize("name", ["sched_setaffinity", "sched_getaffinity"])
+@pytest.mark.parametrize("how", ["refused", "absent"])
+def test_cores_are_a_hint_only(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, workers: str, name: str, how: str
+) -> None:
+    expected = made(program, threads=1, workers=workers).step(**batch())
+    if how == "absent":
+        monkeypatch.delattr(os, name, raising=False)
+    else:
+        monkeypatch.setattr(os, name, _refused, raising=False)
+    assert made(program, threads=2, workers=workers).step(**batch()) == expected
+
+
+def test_an_error_before_the_first_job_of_a_helper_is_raised(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(cores: set[int]) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise MemoryError("no room")
+
+    monkeypatch.setattr(program, "_keep_to", fails)
+    with pytest.raises(MemoryError, match="no room"):
+        made(program, threads=2).step(**batch())
+
+
+@posix
+@pytest.mark.parametrize(("name", "error"), [("fork", BlockingIOError), ("pipe", OSError)])
+def test_helpers_that_the_system_does_not_start(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str, error: type[OSError]
+) -> None:
+    def fails() -> Any:
+        raise error(24, "too many")
+
+    own = made(program, threads=2, workers="process")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, fails)
+        with pytest.raises(program.TrainingError, match=r"starts no helper process .*\n  hint: workers='thread'"):
+            own.step(**batch())
+    assert np.isfinite(own.step(**batch()))
+
+
+@posix
+def test_helpers_do_not_mind_many_open_files(program: ModuleType) -> None:
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] != resource.RLIM_INFINITY and limits[1] < 1200:
+        pytest.skip("so many files cannot be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], 1200), limits[1]))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        own = made(program, threads=2, workers="process")
+        own.step(**batch())
+        time.sleep(0.05)  # the helper falls asleep
+        assert np.isfinite(own.step(**batch()))
+    finally:
+        for file in held:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("workers", KINDS)
+def test_threads_that_share_a_trainer_take_turns(program: ModuleType, workers: str) -> None:
+    own, alone = made(program, threads=2, workers=workers), made(program, threads=1, workers=workers)
+    expected = [alone.step(**batch()) for _ in range(60)]
+    found: list[float] = []
+    threads = [
+        threading.Thread(target=lambda: found.extend([own.step(**batch()) for _ in range(20)]), daemon=True)
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(found) == sorted(expected) and own.steps == 60
+
+
+@posix
+def test_helpers_for_many_shapes_are_kept(program: ModuleType) -> None:
+    own = made(program, threads=2, workers="process")
+    for size in range(30, 40):
+        own.step(**batch(size))
+    before = children()
+    for size in range(30, 40):
+        own.step(**batch(size))
+    assert children() == before
+
+
 # ---- Endings ---------------------------------------------------------------------------------------------------
 
 
@@ -334,7 +456,7 @@ def test_few_helpers_are_kept(program: ModuleType) -> None:
     for size in range(30, 50):
         own.step(**batch(size))
     gc.collect()
-    assert len(children() - before) <= own._KEPT
+    assert len(children() - before) <= own._crew.kept
 
 
 @posix
@@ -422,6 +544,29 @@ def test_without_a_known_blas_it_just_runs(program: ModuleType, monkeypatch: pyt
     expected = made(program, threads=2).step(**batch())
     monkeypatch.setattr(program, "_BLAS", [None])
     assert made(program, threads=2).step(**batch()) == expected
+
+
+def test_without_ctypes_it_just_runs(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = made(program, threads=2).step(**batch())
+    monkeypatch.setattr(program, "_BLAS", [])
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    assert made(program, threads=2).step(**batch()) == expected
+
+
+def test_an_interrupt_while_blas_is_set_leaves_its_threads(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, threads = made(program, threads=1), [7]
+
+    def write(count: int) -> None:
+        threads[0] = count
+        if count == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(program, "_BLAS", [program._Blas(lambda: threads[0], write, None)])
+    with pytest.raises(KeyboardInterrupt):
+        own.step(**batch())
+    assert threads == [7]
 
 
 def test_steps_keep_nothing(program: ModuleType) -> None:

@@ -34,7 +34,10 @@ def _blas_threads() -> _Blas | None:
 
 
 def _find_blas() -> _Blas | None:
-    import ctypes
+    try:
+        import ctypes
+    except ImportError:  # Python may be built without
+        return None
     from glob import glob
 
     kinds = [f"{prefix}openblas_{{}}_num_threads{suffix}" for prefix in ("scipy_", "") for suffix in ("64_", "")]
@@ -79,10 +82,10 @@ def _with_blas(count: int | None, run: Job) -> Job:
         before = read()
         if before == count:
             return run(inputs)
-        write(count)
         try:
+            write(count)
             run(inputs)
-        finally:
+        finally:  # a call of C comes before any interruption
             write(before)
 
     return limited

@@ -12,7 +12,7 @@ import numpy as np
 
 from symgrad.emit.blas import _blas_threads
 from symgrad.emit.plans import Arrays, Job
-from symgrad.emit.runtime import Array, DataError, _quiet
+from symgrad.emit.runtime import Array, DataError, TrainingError, _quiet
 
 # <part>
 # ---- Processes -------------------------------------------------------------------------------------------
@@ -22,6 +22,8 @@ _LOOK = 0.2  # seconds after which one that sleeps looks whether the other side 
 _ROUND, _BEGUN, _ASLEEP, _DONE, _FAULT = range(0, 40, 8)  # counters of a board, each in a cache line of its own
 _OWN = 32  # from a worker's _ASLEEP, _DONE and _FAULT to those of the next one
 _FAULT_BYTES = 4096
+
+Round = list[list[Job]]  # each worker's jobs
 
 
 def _shared(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -43,12 +45,22 @@ class _Board:
         self.spin = _SPIN if busy else 0.0
         self.counters = _shared((_OWN * (count + 1),), np.int64).data
         self.faults = [_shared((_FAULT_BYTES,), np.uint8).data for _ in range(count)]
-        self.pipes = [os.pipe() for _ in range(count)]
+        self.pipes: list[tuple[int, int]] = []
+        try:
+            for _ in range(count):
+                self.pipes.append(os.pipe())
+        except OSError:
+            self.close()
+            raise
         for end in (end for pipe in self.pipes for end in pipe):
             os.set_blocking(end, False)
         from _thread import allocate_lock
 
         self.lock = allocate_lock()
+
+    def close(self) -> None:
+        for end in (end for pipe in self.pipes for end in pipe):
+            os.close(end)
 
     def order(self) -> None:
         """Make all processors see what was written before ahead of what is written next."""
@@ -80,14 +92,16 @@ class _Board:
         self.order()
 
     def _sleep(self, place: int, value: int, worker: int, check: Callable[[], None]) -> None:
-        from select import select
+        from select import POLLIN, poll
 
         asleep, bell = _ASLEEP + _OWN * worker, self.pipes[worker][0]
+        bells = poll()  # unlike `select` it takes any number of open files
+        bells.register(bell, POLLIN)
         self.counters[asleep] = 1
         self.order()
         try:
             while self.counters[place] < value:
-                if select([bell], [], [], _LOOK)[0]:
+                if bells.poll(1000 * _LOOK):
                     os.read(bell, 4096)
                 else:
                     check()
@@ -98,26 +112,34 @@ class _Board:
 class _Processes:
     """Processes that carry out their shares of numbered rounds of jobs. They are copies of this one as it is now."""
 
-    def __init__(self, rounds: Sequence[list[list[Job]]], count: int, busy: bool, inputs: Arrays) -> None:
+    def __init__(self, rounds: Sequence[Round], count: int, busy: bool, inputs: Arrays, others: set[int]) -> None:
+        self.owner, self.count = os.getpid(), count
+        self.helpers: dict[int, int] = {}  # process -> its number as a worker
+        try:
+            self._start(rounds, busy, inputs, others)
+        except OSError as error:
+            fault = f"workers: the system starts no helper process ({error})"
+            raise TrainingError(f"{fault}\n  hint: workers='thread'") from error
+
+    def _start(self, rounds: Sequence[Round], busy: bool, inputs: Arrays, others: set[int]) -> None:
         import signal
         from weakref import finalize
 
-        self.owner, self.count = os.getpid(), count
-        self.board = _Board(count, busy)
-        self.helpers: dict[int, int] = {}  # process -> its number as a worker
+        self.board = _Board(self.count, busy)
         self.close = finalize(self, _dismiss, self.owner, self.helpers, self.board)
-        cores = _affinity()
-        others = cores - _home(cores)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # helpers leave it to their parent
         try:
-            for worker in range(1, count):
+            for worker in range(1, self.count):
                 if (helper := _fork()) == 0:
                     _help(self.board, worker, self.owner, [shares[worker] for shares in rounds], inputs, others)
                 self.helpers[helper] = worker
+        except OSError:
+            self.close()
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def run(self, number: int, shares: list[list[Job]], inputs: Arrays) -> None:
+    def run(self, number: int, shares: Round, inputs: Arrays) -> None:
         """One round: this process has the first share. The first error of any worker is raised when all are done."""
         board = self.board
         if os.getpid() != self.owner:
@@ -125,6 +147,8 @@ class _Processes:
             raise DataError(f"{fault}\n  hint: use a copy of it")
         if not self.close.alive:
             raise ChildProcessError("a helper process has ended\n  hint: go on with a copy of the trainer")
+        if any(board.counters[_DONE + _OWN * w] != board.counters[_BEGUN] for w in range(1, self.count)):
+            self._finish()  # which was interrupted before it began
         begun = board.counters[_BEGUN] + 1
         board.counters[_ROUND] = number
         try:
@@ -170,18 +194,27 @@ def _fork() -> int:
 
 def _affinity() -> set[int]:
     """The cores that this thread may use; empty where the system does not tell."""
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    try:
+        return os.sched_getaffinity(0)
+    except (AttributeError, OSError):
+        return set()
 
 
 def _home(cores: set[int]) -> set[int]:
-    """The core of the thread that hands work out; programs side by side have different ones."""
+    """The core of the main thread, where that hands work out; programs side by side have different ones."""
     return {sorted(cores)[os.getpid() % len(cores)]} if cores else set()
 
 
 def _keep_to(cores: set[int]) -> None:
-    """Linux tends to wake a worker on the core of the one who wakes it, where it has to wait: each gets its own."""
+    """Linux tends to wake a worker on the core of the one who wakes it, where it has to wait: each gets its own.
+
+    This is a hint only: nothing is lost but time where the system refuses it.
+    """
+    from contextlib import suppress
+
     if cores:
-        os.sched_setaffinity(0, cores)
+        with suppress(AttributeError, OSError):
+            os.sched_setaffinity(0, cores)
 
 
 def _help(
@@ -267,9 +300,7 @@ def _dismiss(owner: int, helpers: dict[int, int], board: _Board) -> None:
     for helper in left:
         os.kill(helper, signal.SIGKILL)
         os.waitpid(helper, 0)
-    for pipe in board.pipes:
-        os.close(pipe[0])
-        os.close(pipe[1])
+    board.close()
 
 
 # </part>

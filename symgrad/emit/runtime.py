@@ -207,7 +207,7 @@ def _out_of_range(arrays: Arrays, needed: Collection[str]) -> DataError | None:
 
 
 def _check_count(name: str, value: Any, least: int) -> int:
-    if not isinstance(value, int | np.integer) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise DataError(f"{name}: expected a whole number of at least {least}, got {value!r}")
     return int(value)
 
@@ -321,6 +321,7 @@ class _Crew:
         if threads not in (None, 1) or workers not in (None, "thread"):
             raise DataError("threads, workers: this program works on one thread\n  hint: emit it in the fast style")
         self.threads, self.workers, self.make = threads, workers, _aligned
+        self.kept = 4
 
     def optimizer(self, theta: Array, grad: Array, state: Arrays, scale: list[float]) -> Update:
         return _bind_update(theta, grad, state)
@@ -605,9 +606,11 @@ class Trainer:
     the samples are divided among the workers; where they are not, BLAS has so many threads and its own order of sums.
     workers: "thread", or "process" for helper processes, which take less time to hand work over.
     None for either leaves it to the file's settings, if it has any.
-    """
 
-    _KEPT = 4  # workspaces; training, its last smaller batch, validation and prediction each need one
+    Buffers for the last four shapes of a batch are kept, as training, its last smaller batch, validation and prediction
+    need; for sixteen where helper processes would have to be started anew. Python threads may share a trainer: a step,
+    a loss or a prediction waits until one that another thread has begun is done.
+    """
 
     def __init__(
         self,
@@ -618,6 +621,9 @@ class Trainer:
         workers: str | None = None,
         **hyper: float,
     ) -> None:
+        from _thread import RLock
+
+        self._lock = RLock()
         self._crew = _Crew(threads, workers)
         make = self._crew.make
         self._theta, self._grad = _flat(make), _flat(make)
@@ -628,7 +634,8 @@ class Trainer:
         self._state = {name: _flat(make) for name in STATE}
         self._scale = _state_scale(self.hyper)
         self._update = self._crew.optimizer(self._theta, self._grad, self._state, self._scale)
-        self.seed, self._rng = seed, np.random.default_rng(seed)
+        self.seed = _check_count("seed", seed, 0)
+        self._rng = np.random.default_rng(self.seed)
         self.steps = self.epochs = 0
         self._workspaces: dict[Any, _Workspace] = {}
         self._current: _Workspace | None = None
@@ -647,7 +654,7 @@ class Trainer:
         key = tuple((name, array.shape) for name, array in inputs.items())
         workspace = self._workspaces.pop(key, None) or self._workspace(inputs, dims)
         self._workspaces[key] = self._current = workspace  # the last one used stands last
-        if len(self._workspaces) > self._KEPT:
+        if len(self._workspaces) > self._crew.kept:
             del self._workspaces[next(iter(self._workspaces))]
         return workspace, inputs
 
@@ -657,10 +664,11 @@ class Trainer:
 
     def step(self, /, **batch: Any) -> float:
         """One update from one batch; the loss before it. If that is not finite, nothing is updated."""
-        workspace = self._current
-        if workspace is None or not workspace.fits(batch, INPUTS, False):
-            workspace, batch = self._prepare(batch, INPUTS)
-        return self._step(workspace, batch)
+        with self._lock:
+            workspace = self._current
+            if workspace is None or not workspace.fits(batch, INPUTS, False):
+                workspace, batch = self._prepare(batch, INPUTS)
+            return self._step(workspace, batch)
 
     @_quiet
     def _step(self, workspace: _Workspace, inputs: Arrays) -> float:
@@ -679,17 +687,19 @@ class Trainer:
 
     def loss(self, /, **inputs: Any) -> float:
         """The loss of one batch."""
-        workspace, arrays = self._prepare(inputs, INPUTS)
-        network = workspace.network
-        _run(network.until_loss, arrays)
-        return float(network.loss)
+        with self._lock:
+            workspace, arrays = self._prepare(inputs, INPUTS)
+            network = workspace.network
+            _run(network.until_loss, arrays)
+            return float(network.loss)
 
     def predict(self, /, **inputs: Any) -> Any:
         """The network's output, or the tuple of its outputs, as fresh arrays."""
-        workspace, arrays = self._prepare(inputs, FORWARD_INPUTS)
-        network = workspace.network
-        _run(network.forward, arrays)
-        return _copied(network.outputs)
+        with self._lock:
+            workspace, arrays = self._prepare(inputs, FORWARD_INPUTS)
+            network = workspace.network
+            _run(network.forward, arrays)
+            return _copied(network.outputs)
 
     def _blame(self, loss: float, inputs: Arrays) -> None:
         """For a loss that is not finite, blame a bad input, else parameters gone astray, else too long a step."""
@@ -749,7 +759,8 @@ class Trainer:
     def _epoch(self, data: Arrays, size: int | None, bar: _Progress) -> float:
         total, seen = 0.0, 0
         for count, batch in _batches(data, size, self._rng):
-            loss = self._step(*self._prepare(batch, INPUTS, in_range=True))  # as fit has checked
+            with self._lock:
+                loss = self._step(*self._prepare(batch, INPUTS, in_range=True))  # as fit has checked
             total += count * loss
             seen += count
             bar.draw(self.epochs + 1, seen, loss)
@@ -763,26 +774,28 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """All that the next step depends on, copied."""
-        return {
-            "theta": self._theta.copy(),
-            "state": {name: vector.copy() for name, vector in self._state.items()},
-            "scale": list(self._scale),
-            "hyper": dict(self.hyper),
-            "steps": self.steps,
-            "epochs": self.epochs,
-            "seed": self.seed,
-            "rng": self._rng.bit_generator.state,
-        }
+        with self._lock:
+            return {
+                "theta": self._theta.copy(),
+                "state": {name: vector.copy() for name, vector in self._state.items()},
+                "scale": list(self._scale),
+                "hyper": dict(self.hyper),
+                "steps": self.steps,
+                "epochs": self.epochs,
+                "seed": self.seed,
+                "rng": self._rng.bit_generator.state,
+            }
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        self._theta[...] = saved["theta"]
-        for name, vector in self._state.items():
-            vector[...] = saved["state"][name]
-        self._scale[:] = saved["scale"]
-        self.hyper, self.steps, self.epochs = dict(saved["hyper"]), saved["steps"], saved["epochs"]
-        self.seed = saved["seed"]
-        self._rng.bit_generator.state = saved["rng"]
-        _rescale(self._state, self._scale, _state_scale(self.hyper))
+        with self._lock:
+            self._theta[...] = saved["theta"]
+            for name, vector in self._state.items():
+                vector[...] = saved["state"][name]
+            self._scale[:] = saved["scale"]
+            self.hyper, self.steps, self.epochs = dict(saved["hyper"]), saved["steps"], saved["epochs"]
+            self.seed = saved["seed"]
+            self._rng.bit_generator.state = saved["rng"]
+            _rescale(self._state, self._scale, _state_scale(self.hyper))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are built anew, because views and buffers must belong to their own vectors."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from symgrad.emit.blas import _with_blas
 from symgrad.emit.plans import Allocate, Arrays, Job, Task, _nothing, _Plan
-from symgrad.emit.processes import _affinity, _home, _keep_to, _Processes, _shared
+from symgrad.emit.processes import Round, _affinity, _home, _keep_to, _Processes, _shared
 from symgrad.emit.runtime import DTYPE, Array, DataError, TrainingError, _aligned, _check_count, _quiet, _rescale
 
 if TYPE_CHECKING:  # what the network's part of a file defines
@@ -36,8 +36,6 @@ if TYPE_CHECKING:  # what the network's part of a file defines
 
 # <part>
 # ---- Workers ---------------------------------------------------------------------------------------------
-
-Round = list[list[Job]]  # each worker's jobs
 
 _BLOCK_BYTES = 1 << 17  # of each vector that the optimizer works on at a time: all of them stay in cache ...
 _THREAD_BYTES = 1 << 20  # ... but beside another thread a call must be long enough for that one to get its turn
@@ -71,7 +69,6 @@ class _Post:
     @_quiet
     def serve(self) -> None:
         """What the helper does until it is given None."""
-        _keep_to(self.cores)
         while True:
             while self.finished == self.given:
                 self.work.acquire()
@@ -79,6 +76,8 @@ class _Post:
             if share is None:
                 return
             try:
+                _keep_to(self.cores)
+                self.cores = set()  # once is enough
                 for job in share:
                     job(inputs)
             except BaseException as error:
@@ -97,16 +96,19 @@ def _ring(lock: Any) -> None:
 class _Threads:
     """Threads that carry out their shares of a round of jobs."""
 
-    def __init__(self) -> None:
+    def __init__(self, others: set[int]) -> None:
         self.posts: list[_Post] = []
         self.owner = os.getpid()
-        self.cores = _affinity()
+        self.others = others
 
     def run(self, number: int, shares: Round, inputs: Arrays) -> None:
         """One round: the calling thread has the first share. The first error of any is raised when all are done."""
         if os.getpid() != self.owner or len(self.posts) < len(shares) - 1:
             self._start(len(shares) - 1)
         posts = [post for post, share in zip(self.posts, shares[1:], strict=False) if share]
+        for post in posts:
+            if post.finished != post.given:  # `_wait` was interrupted before it began
+                post.wait()
         try:
             for post, share in zip(self.posts, shares[1:], strict=False):
                 if share:
@@ -127,8 +129,11 @@ class _Threads:
         if os.getpid() != self.owner:
             self.posts, self.owner = [], os.getpid()
         while len(self.posts) < count:
-            post = _Post(self.cores - _home(self.cores))
-            start_new_thread(post.serve, ())
+            post = _Post(self.others)
+            try:
+                start_new_thread(post.serve, ())
+            except RuntimeError as error:
+                raise TrainingError(f"the system starts no thread ({error})\n  hint: threads=1") from error
             self.posts.append(post)
             finalize(self, post.give, None, {}).atexit = False
 
@@ -194,8 +199,11 @@ class _Crew:
             raise DataError("workers: this system cannot fork processes\n  hint: workers='thread'")
         self.threads = None if threads is None else _check_count("threads", threads, 1)
         self.workers = workers
+        self.kept = 16 if workers == "process" else 4
         self.make: Allocate = _shared if workers == "process" else _aligned
-        self.helpers = _Threads()
+        cores = _affinity()
+        self.others = cores - _home(cores)
+        self.helpers = _Threads(self.others)
 
     def optimizer(self, theta: Array, grad: Array, state: Arrays, scale: list[float]) -> _Optimizer:
         return _Optimizer(theta, grad, state, scale, self.make)
@@ -229,7 +237,8 @@ class _Bound:
         team: _Threads | _Processes = crew.helpers
         if crew.workers == "process" and count > 1:
             copies = {name: _shared(array.shape, array.dtype) for name, array in inputs.items()}
-            team = _Processes([one for rounds in work for one in rounds], count, count <= _cores(), copies)
+            rounds = [one for rounds in work for one in rounds]
+            team = _Processes(rounds, count, count <= _cores(), copies, crew.others)
         numbers = iter(range(sum(map(len, work))))
         runs = [_run_of([(next(numbers), one) for one in rounds], team) for rounds in work]
         if copies:  # the tasks find what `whole` has copied
@@ -262,7 +271,7 @@ def _parts(dims: dict[str, int], workers: str) -> int:
 
 def _cores() -> int:
     """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(_affinity()) or os.cpu_count() or 1
 
 
 def _rounds(phases: list[list[Job]], count: int) -> list[Round]:
@@ -333,15 +342,26 @@ def _run_of(rounds: list[tuple[int, Round]], team: _Threads | _Processes) -> Job
                 for job in shares[0]:
                     job(inputs)
 
+    return _at_home(run) if any(share for _, shares in rounds for share in shares[1:]) else run
+
+
+def _at_home(run: Job) -> Job:
+    """`run` on the home core, unless in another thread than the main one: such threads may run side by side."""
+    from _thread import get_native_id
+
     def run_at_home(inputs: Arrays) -> None:
-        cores = _affinity()
-        _keep_to(_home(cores))
+        cores = _affinity() if get_native_id() == os.getpid() else set()
         try:
+            _keep_to(_home(cores))
             run(inputs)
         finally:
-            _keep_to(cores)
+            if cores:  # `suppress` and `_keep_to` could be interrupted before they begin
+                try:  # noqa: SIM105
+                    os.sched_setaffinity(0, cores)
+                except (AttributeError, OSError):
+                    pass
 
-    return run_at_home if any(share for _, shares in rounds for share in shares[1:]) else run
+    return run_at_home
 
 
 # </part>
