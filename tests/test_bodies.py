@@ -15,10 +15,13 @@ from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 import symgrad as sg
+from symgrad.equations import Leaf, System, equation
+from symgrad.index.definition import At, define, index_symbol
 from symgrad.index.functions import sigmoid, softplus
 from symgrad.passes import PASSES
 from symgrad.pipeline import training_system
 from symgrad.simplify import JOINT_PASSES
+from symgrad.simplify.masks_of_values import read_masks_of_values
 from symgrad.simplify.nested import cheapest_form, nested, spread
 from symgrad.simplify.straight import Line, straight_line, weight
 
@@ -459,6 +462,58 @@ def test_leaving_one_pass_out_keeps_the_values(make: Callable[[], nx.MultiDiGrap
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-12)
     for key, value in found[0][1].items():
         np.testing.assert_allclose(value, found[1][1][key], rtol=1e-10, atol=1e-13)
+
+
+# ---- a part of a tensor is not the whole
+
+
+def sliced_sigmoid(op: Callable[..., sg.Tensor]) -> sg.Tensor:
+    z = sg.input("x", ("N", 6)) @ sg.parameter("W", (6, 8))
+    return sg.sum(op(z[:, :5]) ** 2) + sg.sum(sg.sigmoid(z) ** 2)
+
+
+def sliced_quotient() -> sg.Tensor:
+    e = sg.exp(sg.input("x", ("N", 6)) @ sg.parameter("W", (6, 8)))
+    q = e[:, :5] / sg.sum(e, axis=1, keepdims=True)
+    return sg.sum((q @ sg.parameter("U", (5, 3))) ** 2)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: sliced_sigmoid(sg.sigmoid), lambda: sliced_sigmoid(sg.softplus), sliced_quotient],
+    ids=["sigmoid", "softplus", "quotient"],
+)
+def test_what_is_shared_with_a_slice_is_no_larger(make: Callable[[], sg.Tensor]) -> None:
+    derivation = sg.derive(sg.graph(make()))
+    modules = [sg.emit(derivation, dtype="float64", style=style).load() for style in ("fast", "readable")]
+    x, params = np.random.default_rng(0).standard_normal((4, 6)), modules[0].init_params(1)
+    (loss, grads), (other, others) = (m.loss_and_grads(params, x=x) for m in modules)
+    assert loss == pytest.approx(other, rel=1e-12)
+    for name, g in grads.items():
+        np.testing.assert_allclose(g, others[name], rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("style", ["fast", "readable"])
+def test_data_picks_from_the_whole_tensor_though_a_part_of_it_has_a_value(style: str) -> None:
+    z, t = sg.parameter("Z", (8, 4)), sg.input("t", (3,), dtype="int64")
+    picked = sg.define("Y[i,j] = where(Z[T[i],j] > 0, Z[T[i],j], 0)", Z=z, T=t)
+    loss = sg.sum(sg.relu(z[:5]) ** 2) + sg.sum(picked**2)
+    module = sg.emit(sg.derive(sg.graph(loss)), dtype="float64", style=style).load()
+    params = {"Z": np.random.default_rng(2).standard_normal((8, 4))}
+    rectified = np.maximum(params["Z"], 0)
+    found, _ = module.loss_and_grads(params, t=np.array([5, 7, 0]))
+    assert found == pytest.approx((rectified[:5] ** 2).sum() + (rectified[[5, 7, 0]] ** 2).sum(), rel=1e-12)
+
+
+def test_the_mask_of_a_part_is_read_from_the_whole_tensor() -> None:
+    i, part = index_symbol("i"), [sp.Integer(5)]
+    z, far = At(0, [i]), At(0, [i + 3])
+    value = define([(i, part[0])], part, [i], sp.Max(z, 0))
+    slope = define([(i, part[0])], part, [i], sp.Piecewise((far, sp.Gt(far, 0)), (0, True)))
+    system = System({"Z": Leaf("Z", "input", (sp.Integer(8),))}, outputs=("value", "slope"))
+    system.add(equation("value", value, ["Z"]))
+    system.add(equation("slope", slope, ["Z"], adjoint_of="Z"))
+    assert read_masks_of_values(system).equations["slope"].operands == ("Z",)
 
 
 # ---- values

@@ -21,7 +21,7 @@ def reuse_forward_values(system: System, values: Callable[[Equation], bool] = la
     by_operand: dict[str, list[Equation]] = {}
     for name, e in system.equations.items():
         for value in _candidates(e, by_operand):
-            e = _with_value(e, value)
+            e = _with_value(system, e, value)
         result.equations[name] = e
         if _is_worth_reading(e) and values(e):
             by_operand.setdefault(e.operands[0], []).append(e)
@@ -39,10 +39,10 @@ def _candidates(e: Equation, by_operand: dict[str, list[Equation]]) -> list[Equa
     return [value for operand in e.operands for value in by_operand.get(operand, ())]
 
 
-def _with_value(e: Equation, value: Equation) -> Equation:
+def _with_value(system: System, e: Equation, value: Equation) -> Equation:
     if not set(value.operands) <= set(e.operands):
         return e
-    for place in _places(e, value):
+    for place in _places(system, e, value):
         operands = Operands(e.operands)
         part = operands.adopt(value.definition.body, value.operands).xreplace(place)
         if not part.has(At) or isinstance(part, At):
@@ -54,8 +54,11 @@ def _with_value(e: Equation, value: Equation) -> Equation:
     return e
 
 
-def _places(e: Equation, value: Equation) -> Iterator[dict[Symbol, Expr]]:
-    """The index substitutions under which an access of `value` becomes an access of `e`."""
+def _places(system: System, e: Equation, value: Equation) -> Iterator[dict[Symbol, Expr]]:
+    """The index substitutions under which an access of `value` becomes an access of `e`.
+
+    Data may name any element of the tensor that is read: then `value` must have that axis whole.
+    """
     loops = [i for i, _ in value.definition.loops]
     pattern = max(value.definition.accesses, key=lambda at: len(at.free_symbols.intersection(loops)))
     tensor = value.source(pattern)
@@ -64,7 +67,12 @@ def _places(e: Equation, value: Equation) -> Iterator[dict[Symbol, Expr]]:
             continue
         place = dict(zip(pattern.index, at.index, strict=True))
         bound = {i: place[i] for i in loops if i in place}
-        inside = all(within(bound[i], e.definition.extents, n) for i, n in value.definition.loops if i in bound)
+        sizes = dict(zip(pattern.index, pattern.sizes(system.shape(tensor)), strict=True))
+        inside = all(
+            n == sizes[i] if bound[i].has(At) else within(bound[i], e.definition.extents, n)
+            for i, n in value.definition.loops
+            if i in bound
+        )
         if len(bound) == len(loops) and inside:
             yield bound
 

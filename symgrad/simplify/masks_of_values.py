@@ -19,18 +19,18 @@ def read_masks_of_values(system: System) -> System:
     rectified: dict[str, Equation] = {}
     for e in system:
         changed = result.add(_retested(e, rectified)) if is_plain(e) else e
-        source = _rectified(changed)
+        source = _rectified(system, changed)
         if source is not None:
             rectified.setdefault(source, changed)
     return fuse_elementwise(result, keep=[name for name in result.equations if name not in rectified])
 
 
-def _rectified(e: Equation) -> str | None:
-    """The tensor z where e is max(z, 0)."""
+def _rectified(system: System, e: Equation) -> str | None:
+    """The tensor z where e is max(z, 0), all of it."""
     if not is_plain(e) or len(e.definition.accesses) != 1:
         return None
     (at,) = e.definition.accesses
-    plain = at.index == e.definition.write and at.view is None
+    plain = at.index == e.definition.write and at.view is None and system.shape(e.source(at)) == e.shape
     return e.source(at) if plain and spelled_out(e.definition.body) == sp.Max(at, 0) else None
 
 

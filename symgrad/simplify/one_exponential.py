@@ -39,12 +39,13 @@ class _Place:
 
 def share_exponentials(system: System) -> System:
     """The system with every sigmoid and softplus spelled out that has others of its argument, or its negative."""
-    found: dict[Expr, list[_Place]] = {}
+    found: dict[tuple[Expr, tuple[Expr, ...]], list[_Place]] = {}
     for e in system:
         if is_plain(e):
             for f in sorted(e.definition.body.atoms(sigmoid, softplus), key=sp.default_sort_key):
                 loops = tuple(i for i, _ in e.definition.loops if i in f.free_symbols)
-                found.setdefault(_by_name(e, _unsigned(f.args[0])), []).append(_Place(e.name, f, loops))
+                key = _by_name(e, _unsigned(f.args[0])), tuple(e.definition.extents[i] for i in loops)
+                found.setdefault(key, []).append(_Place(e.name, f, loops))
     result = system.copy()
     for places in found.values():
         if len(places) > 1:

@@ -12,6 +12,7 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.equations import Equation, System, equation
+from symgrad.index.bounds import within
 from symgrad.index.definition import At, define
 from symgrad.machine import LIMITS
 from symgrad.names import free_name
@@ -57,6 +58,9 @@ def reading(system: System, reader: Equation, e: Equation, factor: Expr) -> list
         return []
     reads = [at for at in reader.definition.accesses if reader.source(at) == e.name]
     if any(at.view is not None or not all(i.is_Symbol for i in at.index) for at in reads):
+        return []
+    extents = reader.definition.extents  # outside, e is 0: the product with the factor need not be
+    if not all(within(i, extents, n) for at in reads for i, n in zip(at.index, e.shape, strict=True)):
         return []
     if is_plain(reader):
         operands = Operands(reader.operands)
