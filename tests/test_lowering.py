@@ -188,7 +188,8 @@ def test_bias_and_activation_wait_for_the_pooling() -> None:
 )
 def test_what_depends_on_the_pooled_index_does_not_wait(body: str, moves: bool) -> None:
     x, b = sg.input("x", ("N", 4)) @ sg.parameter("W", (4, 5)), sg.parameter("b", (5,))
-    row = sg.max(sg.define(f"Y[i,j] = {body}", X=x, **({"B": b} if "B" in body else {})), axis=1)
+    operands: dict[str, Any] = {"X": x, "B": b} if "B" in body else {"X": x}
+    row = sg.max(sg.define(f"Y[i,j] = {body}", **operands), axis=1)
     derivation = sg.derive(sg.graph(sg.mean(row**2)))
     programs = {style: sg.emit(derivation, style=style, dtype="float64") for style in ("fast", "readable")}
     assert ("max1_first" in programs["fast"].source) == moves
