@@ -151,6 +151,20 @@ def test_a_kernel_as_large_as_the_image_is_emitted(stride: int) -> None:
     assert_same(sg.graph(sg.cross_entropy(logits, sg.input("t", ("N",), dtype="int64"), name="loss")), ())
 
 
+@pytest.mark.parametrize("count", [127, 128])
+def test_ties_are_counted_in_bytes_where_these_hold_the_number(count: int) -> None:
+    """All elements of the first two rows are equal."""
+    h = sg.max(sg.input("x", ("N", count, 4)) * sg.parameter("k", ()), axis=1)
+    graph = sg.graph(sg.sum(sg.square(h), name="loss"))
+    programs = [sg.emit(sg.derive(graph), dtype="float64", style=style) for style in ("fast", "readable")]
+    assert ("np.int8" in programs[0].source.split("# <network>")[1]) == (count == 127)
+    x = np.ones((3, count, 4))
+    x[2] = np.random.default_rng(0).normal(size=(count, 4))
+    values = [p.load().loss_and_grads({"k": np.array(0.5)}, x=x) for p in programs]
+    np.testing.assert_allclose(values[0][0], values[1][0], rtol=1e-12)
+    np.testing.assert_allclose(values[0][1]["k"], values[1][1]["k"], rtol=1e-12)
+
+
 def test_windows_are_copied_once_for_forward_and_backward() -> None:
     text = source(convnet())
     columns = re.findall(r"copyto\((\w*columns\w*),", text)

@@ -17,7 +17,7 @@ from symgrad.schedule import flatten, plan_memory
 
 def size_of(shape: Shape, dtype: str, float_size: int) -> Expr:
     """The bytes of a tensor whose floats take `float_size` bytes."""
-    return sp.expand(sp.Mul(*shape) * {"float": float_size, "int64": 8, "bool": 1}[dtype])
+    return sp.expand(sp.Mul(*shape) * {"float": float_size, "int64": 8, "int8": 1, "bool": 1}[dtype])
 
 
 def total(system: System, names: Iterable[str], float_size: int) -> Expr:

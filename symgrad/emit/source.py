@@ -14,7 +14,7 @@ from symgrad.index.text import PRECEDENCE, TextPrinter
 from symgrad.lower.ir import Cut, View
 
 INDENT = "    "
-DTYPES = {"float": "DTYPE", "int64": "np.int64", "bool": "np.bool_"}
+DTYPES = {"float": "DTYPE", "int64": "np.int64", "int8": "np.int8", "bool": "np.bool_"}
 BIND = (
     "def _bind(\n    params: Arrays, grads: Arrays, dims: dict[str, int]\n"
     ") -> tuple[Callable[[Arrays], tuple[Array, ...]], Callable[[Arrays], float], Callable[[Arrays], None]]:"

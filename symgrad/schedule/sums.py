@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import sympy as sp
 from sympy import Expr
 
 from symgrad.lower.filled import ones
@@ -19,11 +20,14 @@ from symgrad.machine import MACHINE
 from symgrad.names import free_name
 from symgrad.schedule.call import Call
 
+MOST_COUNTED = 127  # that a signed byte holds
 _KINDS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum"}
 
 
 def reduce_calls(code: Code, s: Reduce) -> list[Call]:
     """The calls of a reduction of one view."""
+    if _counts_few(code, s):
+        return _count(code, s)
     if code.arrays[s.source.array].dtype == "float" and s.axes:
         rank = len(s.source.shape)
         if s.kind == "sum":
@@ -39,9 +43,30 @@ def reduce_calls(code: Code, s: Reduce) -> list[Call]:
 
 def plain_reduction(code: Code, s: Reduce) -> list[Call]:
     """NumPy's reduction of the view as it is."""
-    axes = str(s.axes[0]) if len(s.axes) == 1 else str(s.axes)
+    axes = _axes(s)
     dtype = "None" if code.arrays[s.source.array].dtype == "float" else "DTYPE"
     return [Call(f"{_KINDS[s.kind]}.reduce", (s.source, axes, dtype), s.target, s.equation)]
+
+
+def _axes(s: Reduce) -> str:
+    return str(s.axes[0]) if len(s.axes) == 1 else str(s.axes)
+
+
+def _counts_few(code: Code, s: Reduce) -> bool:
+    """Whether the reduction counts which of a few elements are set."""
+    number = sp.Mul(*(s.source.shape[axis] for axis in s.axes))
+    few = bool(number.is_Integer) and number <= MOST_COUNTED and len(s.axes) < len(s.source.shape)
+    return s.kind == "sum" and code.arrays[s.source.array].dtype == "bool" and few
+
+
+def _count(code: Code, s: Reduce) -> list[Call]:
+    """The count in bytes, and then as numbers: a quarter of the time."""
+    count = Array(free_name(f"{s.target.array}_count", code.arrays), s.target.shape, "int8", temporary=True)
+    code.arrays[count.name] = count
+    return [
+        Call("add.reduce", (s.source, _axes(s), "np.int8"), whole(count), s.equation),
+        Call("copy", (whole(count),), s.target, s.equation),
+    ]
 
 
 def _sum(code: Code, s: Reduce, rank: int) -> list[Call] | None:
