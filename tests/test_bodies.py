@@ -23,6 +23,7 @@ from symgrad.pipeline import training_system
 from symgrad.simplify import JOINT_PASSES
 from symgrad.simplify.masks_of_values import read_masks_of_values
 from symgrad.simplify.nested import cheapest_form, nested, spread
+from symgrad.simplify.refit import refit_functions
 from symgrad.simplify.straight import Line, straight_line, weight
 
 SHARING = ("share_exponentials", "share_functions")
@@ -395,6 +396,29 @@ def test_a_product_that_only_sums_read_is_not_computed(scale: bool, shift: bool)
         np.testing.assert_allclose(g, others[name], rtol=1e-11, atol=1e-14)
 
 
+def test_a_sum_that_may_cancel_is_not_split() -> None:
+    """Data around 1000 that a scale and a shift of -1000 centre: the gradient behind them keeps its digits."""
+    x, s, b = sg.input("x", ("N", 256)), sg.parameter("s", (256,)), sg.parameter("b", (256,))
+    z = sg.tanh((x * s + b) @ sg.parameter("W", (256, 128)))
+    derivation = sg.derive(sg.graph(sg.mean(sg.square(z), name="loss")))
+    rng = np.random.default_rng(0)
+    data = (1000 + rng.standard_normal((64, 256))).astype("f4")
+    weights = rng.standard_normal((256, 128)).astype("f4") / 20
+    params = {"s": np.ones(256, "f4"), "b": np.full(256, -1000, "f4"), "W": weights}
+    exact = sg.emit(derivation, dtype="float64", style="readable").load()
+    expected = exact.loss_and_grads({k: v.astype("f8") for k, v in params.items()}, x=data.astype("f8"))[1]["W"]
+    found = sg.emit(derivation).load().loss_and_grads(params, x=data)[1]["W"]
+    assert np.abs(found - expected).max() < 5e-6 * np.abs(expected).max()
+
+
+def test_a_sum_with_what_is_normalised_is_split() -> None:
+    h = sg.layer_norm(sg.input("x", ("N", 64)), sg.parameter("g", (64,)), sg.parameter("s", (64,)))
+    z = sg.tanh(h @ sg.parameter("W", (64, 512)) + sg.parameter("b", (512,)))
+    derivation = sg.derive(sg.graph(sg.mean(sg.square(z), name="loss")))
+    systems = [training_system(derivation, without=w) for w in ((), ("sum_first",))]
+    assert [sum(len(e.definition.loops) == 3 for e in s) for s in systems] == [2, 3]
+
+
 def test_a_product_stays_where_the_sums_alone_save_nothing() -> None:
     x = sg.tanh(sg.input("x", ("N", 64)) * sg.parameter("g", (64,)))
     z = sg.tanh(x @ sg.parameter("W", (64, 512)))
@@ -514,6 +538,16 @@ def test_the_mask_of_a_part_is_read_from_the_whole_tensor() -> None:
     system.add(equation("value", value, ["Z"]))
     system.add(equation("slope", slope, ["Z"], adjoint_of="Z"))
     assert read_masks_of_values(system).equations["slope"].operands == ("Z",)
+
+
+def test_a_function_whose_zeros_outside_are_read_is_not_shifted() -> None:
+    i, part, whole = index_symbol("i"), [sp.Integer(5000)], [sp.Integer(8000)]
+    f, z = At(0, [i]), At(1, [i])
+    system = System({"Z": Leaf("Z", "input", (part[0],)), "V": Leaf("V", "input", (whole[0],))}, outputs=("a", "b"))
+    system.add(equation("f", define([(i, part[0])], part, [i], sp.tanh(f)), ["Z"]))
+    system.add(equation("a", define([(i, part[0])], part, [i], z * (1 + f) / 2), ["f", "Z"]))
+    system.add(equation("b", define([(i, whole[0])], whole, [i], z * (1 + f)), ["f", "V"]))
+    assert refit_functions(system).equations["f"] == system.equations["f"]
 
 
 # ---- values

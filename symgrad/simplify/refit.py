@@ -12,6 +12,7 @@ import sympy as sp
 from sympy import Expr
 
 from symgrad.equations import Equation, System
+from symgrad.index.bounds import within
 from symgrad.index.definition import At
 from symgrad.machine import LIMITS
 from symgrad.simplify.scalar_cost import is_plain, passes
@@ -29,7 +30,7 @@ def _refitted(system: System, name: str) -> System:
     f = system.equations[name]
     readers = [system.equations[user] for user in system.uses()[name]]
     fits = is_plain(f) and name not in system.wanted() and len(readers) > 1 and all(map(is_plain, readers))
-    if not fits or not isinstance(f.definition.body, sp.Function):
+    if not fits or not isinstance(f.definition.body, sp.Function) or not all(_reads_inside(e, f) for e in readers):
         return system
     names = [name, *(e.name for e in readers)]
     best, least = system, _passes(system, names) - LIMITS.refit_gain
@@ -38,6 +39,13 @@ def _refitted(system: System, name: str) -> System:
         if (cost := _passes(tried, names)) <= least:
             best, least = tried, cost - LIMITS.refit_gain / 2
     return best
+
+
+def _reads_inside(e: Equation, f: Equation) -> bool:
+    """Whether e reads no zeros outside of f, which stay 0 when f is shifted."""
+    extents = e.definition.extents
+    reads = [at for at in e.definition.body.atoms(At) if e.source(at) == f.name]
+    return all(within(i, extents, n) for at in reads for i, n in zip(at.index, at.sizes(f.shape), strict=True))
 
 
 def _passes(system: System, names: list[str]) -> float:

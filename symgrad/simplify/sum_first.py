@@ -8,24 +8,30 @@ before; but what else is a sum with Z has often the same M in it, with factors t
     D[i,k] = sum over n of (g[i] q[n,i] + s[i]) Z[n,k] = g[i] M[i,k] + s[i] (sum over n of Z[n,k])
 
 So the scale and shift of a layer norm of the network's input get their gradients from that of the weights behind it.
+Such a sum may cancel: x = 1000 + z, scaled and shifted to z, loses three digits in D. It is split only where q is
+bounded by construction, and rounded, as what is normalised is: then z has lost these digits before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import permutations
+from itertools import islice, permutations
 from math import prod
 
 import sympy as sp
 from sympy import Expr, Integer, Symbol
 
 from symgrad.equations import Equation, System, equation
+from symgrad.index.bounds import within
 from symgrad.index.definition import At, Definition, Loop, define
 from symgrad.machine import LIMITS, UNKNOWN
 from symgrad.names import free_name
+from symgrad.simplify.bounded import is_bounded
 from symgrad.simplify.scalar_cost import is_plain
 from symgrad.simplify.substitute import Operands
+
+ORDERS = 24  # of the axes of a sum that are looked for among the sums there are
 
 
 def sum_first(system: System) -> System:
@@ -88,7 +94,7 @@ def _opened(reader: Equation, product: Equation) -> Equation | None:
     d = reader.definition
     factors = sp.Mul.make_args(d.body)
     reads = [at for at in d.accesses if reader.source(at) == product.name]
-    symbols = len(reads) == 1 and all(i in d.extents for i in reads[0].index) and reads[0].view is None
+    symbols = len(reads) == 1 and all(i in d.extents for i in reads[0].index) and _reads_inside(d, reads[0], product)
     if not symbols or reads[0] not in factors or len(set(reads[0].index)) != len(reads[0].index):
         return None
     (at,), p = reads, product.definition
@@ -98,6 +104,10 @@ def _opened(reader: Equation, product: Equation) -> Equation | None:
     body = d.body.xreplace({at: operands.adopt(p.body, product.operands).xreplace(index)})
     made = Definition((*d.loops, *bound), d.shape, d.write, "sum", body)  # loops keep their names
     return replace(reader, definition=made, operands=tuple(operands.names))
+
+
+def _reads_inside(d: Definition, at: At, source: Equation) -> bool:
+    return at.view is None and all(within(i, d.extents, n) for i, n in zip(at.index, source.shape, strict=True))
 
 
 def _related(system: System, product: Equation, readers: Sequence[Equation]) -> Iterable[Equation]:
@@ -117,13 +127,15 @@ def _affine(system: System, e: Equation, product: Equation) -> Equation | None:
         source = system.equations.get(e.source(at))
         if source is None or not is_plain(source) or source.name in product.operands:
             continue
-        if at.view is not None or not all(i.is_Symbol for i in at.index):
+        if not all(i.is_Symbol for i in at.index) or not _reads_inside(d, at, source):
             continue
         body = operands.adopt(source.definition.body, source.operands)
         body = body.xreplace(dict(zip(source.definition.write, at.index, strict=True)))
         terms = [sp.Mul.make_args(term) for term in sp.Add.make_args(sp.expand_mul(body))]
         plain = all(isinstance(f, At) or not f.has(At) for term in terms for f in term)
-        if plain and all(any(f.has(At) and not f.free_symbols & bound for f in term) for term in terms):
+        varied = [f for term in terms for f in term if f.free_symbols & bound]
+        safe = len(terms) == 1 or all(is_bounded(system, f, tuple(operands.names)) for f in varied)
+        if plain and safe and all(any(f.has(At) and not f.free_symbols & bound for f in term) for term in terms):
             change[at] = body
     if not change:
         return None
@@ -166,7 +178,7 @@ class _Sums:
         extents = e.definition.extents
         kept = [i for i in extents if i in body.free_symbols and i not in first]
         bound = [(i, n) for i, n in extents.items() if i in first]
-        for order in permutations(kept):
+        for order in islice(permutations(kept), ORDERS):
             loops = [*((i, extents[i]) for i in order), *bound]
             made = equation("", define(loops, [extents[i] for i in order], order, body), operands.names)
             name = self.known.get(made.key)
