@@ -209,7 +209,7 @@ def _add_tune(commands: Any) -> None:
     _add_graph(parser)
     sizes = "the size of a named dimension of the inputs; may be given several times"
     measured = partial(_dimension, purpose="measure")
-    parser.add_argument("--size", type=measured, action="append", default=[], metavar="NAME=SIZE", help=sizes)
+    parser.add_argument("--size", type=measured, action=_Sizes, default=[], metavar="NAME=SIZE", help=sizes)
     seconds = "how long each program is measured (default 1)"
     parser.add_argument("--seconds", type=_seconds, default=1.0, metavar="S", help=seconds)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to (default: stdout)")
@@ -221,7 +221,8 @@ def _add_verify(commands: Any) -> None:
     parser = _add_command(commands, _verify, "verify", "compare the program's gradients with numeric ones")
     _add_graph(parser)
     sizes = "sizes of named dimensions, after GRAPH (default: small ones)"
-    parser.add_argument("--dims", type=_dimension, nargs="+", default=[], metavar="NAME=SIZE", help=sizes)
+    form: dict[str, Any] = {"type": _dimension, "action": _Sizes, "default": [], "metavar": "NAME=SIZE"}
+    parser.add_argument("--dims", nargs="+", help=sizes, **form)
     parser.add_argument("--seed", type=_natural, default=0, help="of the random data (default 0)")
     entries = "how many entries of each gradient are compared (default 12)"
     parser.add_argument("--entries", type=_positive, default=12, metavar="COUNT", help=entries)
@@ -299,6 +300,19 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < math.inf:
         raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
     return seconds
+
+
+class _Sizes(argparse.Action):
+    """Sizes of named dimensions, by one option or by several."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, options: argparse.Namespace, given: Any, option: str | None = None
+    ) -> None:
+        found = dict(getattr(options, self.dest))
+        for name, size in given if isinstance(given, list) else [given]:
+            if found.setdefault(name, size) != size:
+                raise argparse.ArgumentError(self, f"the size of {name} is given as {found[name]} and as {size}")
+        setattr(options, self.dest, list(found.items()))
 
 
 def _dimension(text: str, purpose: str = "verify") -> tuple[str, int]:
@@ -463,8 +477,10 @@ def replace_file(path: Path, content: bytes, force: bool = False) -> None:
 def check_place(path: Path, content: bytes | None, force: bool = False) -> bool:
     """Whether there is anything to write: not if the file has this content. Raises FileError as `replace_file` does.
 
-    The content None is not known yet, and differs from all that is there.
+    The content None is not known yet, and differs from all that is there; there must be a place for it.
     """
+    if content is None and not path.parent.is_dir():
+        raise FileError(f"{path}: cannot be written: there is no such directory")
     try:
         if path.exists():
             old = path.read_bytes() if path.is_file() else None

@@ -53,7 +53,11 @@ PASSES: dict[str, str] = {  # name -> what it does, in the order in which they r
 
 def left_out(without: Iterable[str]) -> frozenset[str]:
     """The names `without` as a set. Raises EmitError for one that is no pass."""
-    names = frozenset([without] if isinstance(without, str) else without)
+    try:
+        names = frozenset([without] if isinstance(without, str) else without)
+    except TypeError:
+        fault = f"without: expected names of passes, got {without!r}"
+        raise EmitError(fault, hint="some of " + ", ".join(PASSES)) from None
     for name in sorted(names, key=str):
         if name not in PASSES:
             raise EmitError(f"unknown pass {name!r}", hint=nearest(str(name), PASSES) or "one of " + ", ".join(PASSES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import Phase, assume, given, settings
 
 import symgrad as sg
 from symgrad.emit import plans, products
+from symgrad.schedule import division
 
 Data = dict[str, Any]
 Case = tuple[Callable[[], nx.MultiDiGraph], Data, list[str] | None]
@@ -231,3 +233,19 @@ def test_a_large_gradient_is_whole_for_threads_of_blas_and_the_same_blocks_for_a
     assert [(first, last) for _, first, last, _ in blocks[0]] == [(5, 915)]
     assert len(blocks[1]) == 4 and blocks[1] == blocks[2] == blocks[3]
     assert [first for _, first, _, _ in blocks[1][1:]] == [last for _, _, last, _ in blocks[1][:-1]]
+
+
+@pytest.mark.parametrize("without", [None, 5])
+def test_what_names_no_passes(without: Any) -> None:
+    with pytest.raises(sg.EmitError, match=f"without: expected names of passes, got {without}"):
+        sg.emit(sg.derive(squared()), without=without)
+
+
+def test_costly_hand_overs_make_larger_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    derivation = sg.derive(sg.graph(sg.mean(sg.square(x("N", 64) @ w(64, 64)), name="loss")))
+    least = sg.emit(derivation).load().PARTS
+    for name, kind in {"hand_over": "thread", "process_hand_over": "process"}.items():
+        slow = replace(division.MACHINE, **{name: 1.0})
+        with monkeypatch.context() as patch:
+            patch.setattr(division, "MACHINE", slow)
+            assert sg.emit(derivation).load().PARTS[kind][0] > 1000 * least[kind][0]

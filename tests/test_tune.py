@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
+from symgrad import cli
 from symgrad.cli import main
 from symgrad.emit import is_untouched
 from symgrad.emit.settings import Settings, settings_head, with_settings
@@ -246,6 +247,25 @@ def test_a_place_that_is_taken_is_refused_before_anything_is_measured(
     assert main(["tune", "net.json", "--size", "N=8", "-o", "mine.py"]) == 1
     assert "was changed since" in capsys.readouterr().err
     assert Path("mine.py").read_text() == "x = 1\n"
+
+
+def test_a_place_that_is_not_there_is_refused_before_anything_is_measured(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "tune", lambda *_, **__: pytest.fail("measured"))
+    assert main(["tune", "net.json", "--size", "N=8", "-o", "nowhere/tuned.py"]) == 1
+    assert "tuned.py: cannot be written: there is no such directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["tune", "net.json", "--size", "N=4", "--size", "N=5"], ["verify", "net.json", "--dims", "N=4", "N=5"]],
+)
+def test_two_sizes_of_a_dimension_are_refused(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert main(arguments) == 2
+    assert "the size of N is given as 4 and as 5" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

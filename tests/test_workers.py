@@ -277,6 +277,8 @@ def test_an_error_that_cannot_be_copied_is_told(program: ModuleType) -> None:
     [
         ({"threads": 0}, "threads: expected a whole number of at least 1, got 0"),
         ({"threads": 1.5}, "threads: expected a whole number of at least 1, got 1.5"),
+        ({"threads": True}, "threads: expected a whole number of at least 1, got True"),
+        ({"seed": "a"}, "seed: expected a whole number of at least 0, got 'a'"),
         ({"workers": "fibre"}, "workers: expected 'thread' or 'process', got 'fibre'"),
     ],
 )

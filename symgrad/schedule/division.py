@@ -55,7 +55,8 @@ def parts_of(code: Code, calls: Sequence[Call], size: Symbol) -> dict[str, tuple
     shared = MACHINE.large_rows if 4 * work.weight > 2 * MACHINE.second_level else MACHINE.rows
     busy = ceil(MACHINE.own_call * work.calls / seconds)
     thread = max(ceil(shared / work.rows), busy, ceil(10 * MACHINE.hand_over / seconds))
-    process = max(ceil(16 / work.rows), ceil(4 * MACHINE.call * work.calls / seconds))
+    busy = ceil(4 * MACHINE.call * work.calls / seconds)
+    process = max(ceil(16 / work.rows), busy, ceil(10 * MACHINE.process_hand_over / seconds))
     return {"thread": (thread, LIMITS.parts), "process": (process, LIMITS.parts)}
 
 
