@@ -18,8 +18,10 @@ import symgrad as sg
 from symgrad.equations import Leaf, System, equation
 from symgrad.index.definition import At, define, index_symbol
 from symgrad.index.functions import sigmoid, softplus
+from symgrad.lower.ir import Array, Code, Map, whole
 from symgrad.passes import PASSES
 from symgrad.pipeline import training_system
+from symgrad.schedule.bodies import map_calls
 from symgrad.simplify import JOINT_PASSES
 from symgrad.simplify.masks_of_values import read_masks_of_values
 from symgrad.simplify.nested import cheapest_form, nested, spread
@@ -622,6 +624,18 @@ def test_sums_take_the_fastest_function(reduced: Any, function: str, reference: 
     exact = values.astype("f8")
     expected = np.sum(reference(np.exp(exact), np.cos(exact)) ** 2)
     assert loss == pytest.approx(expected, rel=1e-5 if dtype == "float32" else 1e-13)
+
+
+@pytest.mark.parametrize(("target", "copies"), [("t", 1), ("no", 1), ("yes", 2)])
+def test_a_choice_is_written_into_its_target(target: str, copies: int) -> None:
+    """Where the target is what is chosen under the mask, it would be overwritten before it is read."""
+    code = Code({name: Array(name, (sp.Integer(3),)) for name in ("x", "yes", "no", "t")})
+    views = {sp.Symbol(name, real=True): whole(array) for name, array in code.arrays.items() if name != "t"}
+    x, yes, no = views
+    choice = Map(whole(code.arrays[target]), sp.Piecewise((yes, x > 0), (no, True)), views)
+    made = map_calls(code, choice)
+    assert [call.function for call in made] == ["greater", "copy", "copy_where", "copy"][: 2 + copies]
+    assert made[-1].out == choice.target
 
 
 def test_the_passes_have_names() -> None:

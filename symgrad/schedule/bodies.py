@@ -57,6 +57,9 @@ class _Body:
             last = self.made[-1]
             del self.code.arrays[result.array]
             return [*self.made[:-1], replace(last, out=s.target)]
+        if isinstance(result, View) and self._is_selected(result) and self._same_form(result, s.target):
+            del self.code.arrays[result.array]
+            return [*self.made[:-2], *(replace(call, out=s.target) for call in self.made[-2:])]
         if isinstance(result, View) and result == s.target:
             return self.made
         function = "copy" if isinstance(result, View) else "fill"
@@ -66,6 +69,14 @@ class _Body:
         """Whether the last call made this view, and nothing else reads it."""
         last = self.made[-1] if self.made else None
         return last is not None and last.out == view and last.function not in UPDATES and view.whole
+
+    def _is_selected(self, view: View) -> bool:
+        """Whether the last two calls select this view from what does not lie in the target's memory."""
+        if len(self.made) < 2 or self.made[-1].function != "copy_where" or self.made[-1].out != view:
+            return False
+        target = self.code.root(self.statement.target.array)
+        read = [a for a in self.made[-1].arguments if isinstance(a, View)]
+        return view.whole and all(self.code.root(a.array) != target for a in read)
 
     def _same_form(self, result: View, target: View) -> bool:
         same = self.code.arrays[result.array].dtype == self.code.arrays[target.array].dtype
