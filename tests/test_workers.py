@@ -219,6 +219,18 @@ def _bind(params, grads, dims):
         np.testing.assert_allclose(second._theta, first._theta, rtol=1e-12)
 
 
+def test_a_state_that_would_take_nothing_is_named_and_stays(program: ModuleType) -> None:
+    own, other = made(program), made(program)
+    for one in (own, other):
+        one.step(**batch())
+    own.hyper["beta2"] = 1.0
+    for act in (lambda: own.step(**batch()), lambda: copy.copy(own)):
+        with pytest.raises(program.TrainingError, match="state 'v' would take nothing from the gradient"):
+            act()
+    own.hyper["beta2"] = other.hyper["beta2"]
+    assert [own.step(**batch()) for _ in range(3)] == [other.step(**batch()) for _ in range(3)]
+
+
 def test_hyperparameters_that_give_no_numbers_are_named(program: ModuleType) -> None:
     own = made(program)
     own.step(**batch())

@@ -591,6 +591,10 @@ class _Workspace:
 
 def _rescale(state: Arrays, scale: list[float], wanted: Sequence[float]) -> None:
     """Keep the state as multiples of `wanted`, if they are others than those in `scale`."""
+    for name, before, after in zip(state, scale, wanted, strict=True):
+        if before != after == 0:
+            fault = f"the update divides by zero: optimizer state {name!r} would take nothing from the gradient"
+            raise TrainingError(f"{fault}\n  hint: check the hyperparameters; a decay rate must be less than 1")
     for k, vector in enumerate(state.values()):
         if scale[k] != wanted[k]:
             vector *= scale[k] / wanted[k]
