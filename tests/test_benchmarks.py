@@ -109,4 +109,4 @@ def test_a_steady_step_leaves_nothing_allocated(tmp_path: Path) -> None:
     found = json.loads(file.read_text())["W1"]
     assert found["blocks"] <= 0 and found["bytes"] <= 0
     assert 0 < found["transient"] < 20_000
-    assert "add(" in printed  # NumPy's buffer for a bias that is repeated
+    assert re.search(r"(?m)^ +\d+ +\w.*\(", printed)  # NumPy's buffers, with the lines that need them

@@ -14,6 +14,7 @@ import sympy as sp
 from hypothesis import HealthCheck, given, settings
 from strategies import Network, networks
 
+import symgrad as sg
 from symgrad import pipeline
 from symgrad.derive import derive_system
 from symgrad.equations import System, equation
@@ -538,6 +539,16 @@ def test_random_networks_are_confirmed(drawn: Network) -> None:
         return
     names = drawn.parameters
     report = verify_against(system, derived_gradients(system, names), names, drawn.values, entries=3)
+    assert report.ok, str(report)
+
+
+def test_gradients_that_are_all_zero() -> None:
+    """The slopes in 50 digits are then what a step leaves, next to which any error is large."""
+    q, x = sg.parameter("q", (1,)), sg.input("x", (2, 3))
+    total = sg.sum(sg.where(sg.greater(q, 0.0), x, q)) + sg.sum(sg.relu(x) - q)
+    graph = sg.graph(sg.multiply(total, total, name="loss"))
+    x_value = [[0.64, 0.1, -0.53], [0.36, 1.3, 0.94]]
+    report = sg.verify(graph, params={"q": [-0.1321048632913019]}, inputs={"x": x_value})
     assert report.ok, str(report)
 
 

@@ -317,7 +317,7 @@ class _Sample:
     def _comparison(self, method: str, largest: float, loss: float) -> Comparison:
         errors = self.errors[method]
         worst = max(errors, key=lambda error: error if error == error else np.inf, default=0.0)
-        scale = max(self.largest, 1e-5 * largest)
+        scale = max(self.largest, 1e-5 * largest, 1e-18 * loss)  # where all gradients are 0, slopes are not quite
         if method == CENTRAL:
             scale = max(scale, 1e-3 * largest, 1e-3 * loss)
         relative = worst / scale if scale else worst
