@@ -351,7 +351,7 @@ def _inspect(options: argparse.Namespace, _: Arguments) -> int:
 
 
 def _write_page(graph: nx.MultiDiGraph[Any], options: argparse.Namespace) -> int:
-    check_place(options.html, None, options.force)
+    check_output(options.html, options.force)
     _note("deriving the gradients, writing the program and verifying it ...")
     replace_file(options.html, report(graph, options.wrt).html.encode(), options.force)
     print(f"wrote: {options.html}")
@@ -377,7 +377,7 @@ def _deliver(program: Program, options: argparse.Namespace) -> None:
 def _tune(options: argparse.Namespace, _: Arguments) -> int:
     graph = network(options.graph)
     if options.output is not None:
-        check_place(options.output, None, options.force)
+        check_output(options.output, options.force)
     _note("deriving the gradients, writing the program and measuring it ...")
     show = partial(print, file=sys.stderr if options.output is None else sys.stdout, flush=True)
     derivation, sizes = derive(graph, options.wrt), dict(options.size)
@@ -477,10 +477,8 @@ def replace_file(path: Path, content: bytes, force: bool = False) -> None:
 def check_place(path: Path, content: bytes | None, force: bool = False) -> bool:
     """Whether there is anything to write: not if the file has this content. Raises FileError as `replace_file` does.
 
-    The content None is not known yet, and differs from all that is there; there must be a place for it.
+    The content None is not known yet, and differs from all that is there.
     """
-    if content is None and not path.parent.is_dir():
-        raise FileError(f"{path}: cannot be written: there is no such directory")
     try:
         if path.exists():
             old = path.read_bytes() if path.is_file() else None
@@ -490,6 +488,13 @@ def check_place(path: Path, content: bytes | None, force: bool = False) -> bool:
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
     return True
+
+
+def check_output(path: Path, force: bool = False) -> None:
+    """Raises FileError, before long work, if what it makes could not be written."""
+    if not path.parent.is_dir():
+        raise FileError(f"{path}: cannot be written: there is no such directory")
+    check_place(path, None, force)
 
 
 def _may_replace(path: Path, old: bytes | None, force: bool) -> None:
