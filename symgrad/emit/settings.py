@@ -37,11 +37,12 @@ def settings_head(settings: Settings) -> str:
     core = "None" if settings.blas_core is None else f'"{settings.blas_core}"'
     measured = settings.measured or "no machine; `symgrad tune` does it"
     return f"""
-# The work is done as follows where the caller says nothing else.
-# Measured on {measured}.
+# The work is done as follows where the caller says nothing else. Measured on {measured}.
+# How many share a step, None for as many as are worth it; "thread" or "process".
 THREADS: int | None = {settings.threads}
 WORKERS = "{settings.workers}"
-# The processor whose kernels OpenBLAS is to take, such as "Haswell"; None leaves it the choice.
+# The processor whose kernels OpenBLAS is to take, such as "Haswell"; None leaves it the choice. This has an effect
+# only where NumPy is not imported yet.
 BLAS_CORE: str | None = {core}
 """
 
