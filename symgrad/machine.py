@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sympy import Expr, Integer
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -107,3 +109,8 @@ WEIGHTS = {  # of elementwise functions, in products of two arrays that stay in 
     "select": 6.0,
     "heaviside": 4.0,
 }
+
+
+def estimate(size: Expr) -> int:
+    """A size to reckon with: every dimension that is not known yet counts as `UNKNOWN`."""
+    return int(size.xreplace(dict.fromkeys(size.free_symbols, Integer(UNKNOWN))))

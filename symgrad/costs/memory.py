@@ -12,6 +12,7 @@ from symgrad.emit.fast import buffers
 from symgrad.equations import Shape, System
 from symgrad.lower import lower
 from symgrad.lower.ir import Array
+from symgrad.machine import estimate
 from symgrad.schedule import flatten, plan_memory
 
 
@@ -62,8 +63,7 @@ def program_workspace(request: Request, float_size: int) -> Expr:
 
 
 def _estimate(array: Array) -> int:
-    size = size_of(array.shape, array.dtype, 4)
-    return int(size.xreplace({n: sp.Integer(64) for n in size.free_symbols}))
+    return estimate(size_of(array.shape, array.dtype, 4))
 
 
 def _sum_of(arrays: Iterable[Array], float_size: int) -> Expr:

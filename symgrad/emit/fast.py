@@ -29,7 +29,7 @@ from symgrad.emit.source import (
 from symgrad.emit.source_map import Line
 from symgrad.emit.tables import batch_dimension, quoted, table
 from symgrad.lower.ir import Array, Contract, Cut, Statement, View, whole
-from symgrad.machine import LIMITS
+from symgrad.machine import LIMITS, estimate
 from symgrad.names import free_name
 from symgrad.schedule import Call, flatten, plan_memory
 from symgrad.schedule.division import NEVER, WORKERS, parts_of
@@ -97,16 +97,11 @@ def _sizes(request: Request) -> list[Symbol]:
     return sorted(symbols, key=lambda s: (str(s) != batch, str(s)))
 
 
-def _estimate(size: Expr) -> int:
-    """The size where every dimension that is not known is 64."""
-    return int(size.xreplace(dict.fromkeys(size.free_symbols, sp.Integer(64))))
-
-
 def _is_large(left: object, right: object) -> bool:
     """Whether a product of two matrices is worth blocks, which only a right operand that lies row after row allows."""
     if not (isinstance(left, View) and isinstance(right, View) and len(left.shape) == len(right.shape) == 2):
         return False
-    return prod(map(_estimate, (*left.shape, right.shape[1]))) > LIMITS.large_product and right.order is None
+    return prod(map(estimate, (*left.shape, right.shape[1]))) > LIMITS.large_product and right.order is None
 
 
 class _Module:
@@ -306,9 +301,9 @@ class _Module:
         return sp.expand(self._elements(task) * (bound + LIMITS.update))
 
     def _work(self, task: Task) -> int:
-        """Multiplications, with 64 samples."""
+        """Multiplications, with `UNKNOWN` samples."""
         products = [s for s in task.statements if isinstance(s, Contract)]
-        return self._elements(task) * (sum(_estimate(s.left.shape[-1]) for s in products) + LIMITS.update)
+        return self._elements(task) * (sum(estimate(s.left.shape[-1]) for s in products) + LIMITS.update)
 
     def _block(self, task: Task, offsets: dict[str, tuple[int, int]]) -> str:
         (call,) = self.task_calls[task.gradients]

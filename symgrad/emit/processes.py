@@ -210,9 +210,9 @@ def _keep_to(cores: set[int]) -> None:
 
     This is a hint only: nothing is lost but time where the system refuses it.
     """
-    from contextlib import suppress
-
     if cores:
+        from contextlib import suppress
+
         with suppress(AttributeError, OSError):
             os.sched_setaffinity(0, cores)
 

@@ -669,10 +669,7 @@ class Trainer:
     def step(self, /, **batch: Any) -> float:
         """One update from one batch; the loss before it. If that is not finite, nothing is updated."""
         with self._lock:
-            workspace = self._current
-            if workspace is None or not workspace.fits(batch, INPUTS, False):
-                workspace, batch = self._prepare(batch, INPUTS)
-            return self._step(workspace, batch)
+            return self._step(*self._prepare(batch, INPUTS))
 
     @_quiet
     def _step(self, workspace: _Workspace, inputs: Arrays) -> float:

@@ -34,7 +34,7 @@ from symgrad.formula.scalar import NoMatrixForm
 from symgrad.formula.survey import dimensions, is_copy, is_product, places, vectors_are_rows
 from symgrad.formula.symbols import Symbols
 from symgrad.formula.units import with_unit_loops
-from symgrad.index.bounds import within
+from symgrad.index.bounds import inside
 from symgrad.index.definition import At, Definition, tested
 
 LONGEST = 12  # symbols in a tensor that is written out once
@@ -283,11 +283,7 @@ def _partly_read(d: Definition, shapes: tuple[tuple[Expr, ...], ...]) -> tuple[i
         inner = set().union(*(e.atoms(At) for e in at.index))
         found.update(x.operand for x in inner)
         sizes = shapes[at.operand]
-        if (
-            at.view is not None
-            or inner
-            or not all(within(e, d.extents, n) for e, n in zip(at.index, sizes, strict=True))
-        ):
+        if at.view is not None or inner or not inside(at, sizes, d.extents):
             found.add(at.operand)
     return tuple(sorted(found))
 

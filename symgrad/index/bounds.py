@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import sympy as sp
 from sympy import Expr, Symbol
@@ -29,3 +29,8 @@ def within(index: Expr, extents: Mapping[Symbol, Expr], size: Expr) -> bool:
         return True
     low, high = value_range(index, extents)
     return bool(low.is_nonnegative) and bool(sp.expand(size - 1 - high).is_nonnegative)
+
+
+def inside(at: At, shape: Sequence[Expr], extents: Mapping[Symbol, Expr]) -> bool:
+    """Whether the access provably stays within its operand, which has this shape."""
+    return all(within(e, extents, n) for e, n in zip(at.index, at.sizes(shape), strict=True))

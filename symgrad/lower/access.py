@@ -9,9 +9,10 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.equations import Equation, System
+from symgrad.index.bounds import inside
 from symgrad.index.definition import At, map_accesses, outermost
 from symgrad.lower.ir import Array, Code, Cut, Fill, Gather, Map, Statement, View, whole
-from symgrad.lower.views import ZERO, inside, loops_of, padding, row_major, view_of, without_leading
+from symgrad.lower.views import ZERO, loops_of, padding, row_major, view_of, without_leading
 from symgrad.names import free_name
 
 

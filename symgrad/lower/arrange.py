@@ -42,4 +42,3 @@ def arrange_network(system: System, without: Collection[str] = ()) -> System:
 def arrange(system: System, without: Collection[str] = ()) -> System:
     """The equations of a training step as they are to be lowered."""
     return through(TRAINING_PASSES, system, without)
-

@@ -15,8 +15,7 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.lower.ir import View
-from symgrad.lower.views import estimate
-from symgrad.machine import LIMITS, MACHINE
+from symgrad.machine import LIMITS, MACHINE, estimate
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ def column_blocks(
     Samples, which come last, stay an axis of their own: the product can then be carried out for some of them.
     """
     if len(columns) > 1 and not extents[columns[-1]].is_Integer:
-        return Split(_product(columns[:-1], extents), extents[columns[-1]])
+        return Split(merged_size(columns[:-1], extents), extents[columns[-1]])
     return _split(columns, _count([*rows, *bound], extents), LIMITS.block_columns, extents)
 
 
@@ -53,7 +52,7 @@ def _split(loops: Sequence[Symbol], others: int, least: int, extents: Mapping[Sy
     for k in range(1, len(loops)):
         size = _count(loops[k:], extents)
         if others * size <= MACHINE.small_product:
-            blocks = Split(_product(loops[:k], extents), _product(loops[k:], extents))
+            blocks = Split(merged_size(loops[:k], extents), merged_size(loops[k:], extents))
             return blocks if size >= least else None
     return None
 
@@ -83,11 +82,9 @@ def is_matrix(view: View) -> bool:
 
 
 def _count(loops: Sequence[Symbol], extents: Mapping[Symbol, Expr]) -> int:
-    result = 1
-    for i in loops:
-        result *= estimate(extents[i])
-    return result
+    return estimate(merged_size(loops, extents))
 
 
-def _product(loops: Sequence[Symbol], extents: Mapping[Symbol, Expr]) -> Expr:
+def merged_size(loops: Sequence[Symbol], extents: Mapping[Symbol, Expr]) -> Expr:
+    """Of several loops as one axis."""
     return sp.Mul(*(extents[i] for i in loops))

@@ -25,8 +25,8 @@ from sympy import Expr, Symbol
 from symgrad.equations import Equation, System, equation
 from symgrad.index.definition import At, Definition, define, index_symbol
 from symgrad.lower.forms import affine, product, replaced
-from symgrad.lower.views import estimate, loops_of
-from symgrad.machine import LIMITS
+from symgrad.lower.views import loops_of
+from symgrad.machine import LIMITS, estimate
 from symgrad.names import free_name
 
 
@@ -153,7 +153,7 @@ def _cheaper(d: Definition, change: dict[Symbol, Expr], sizes: dict[Symbol, Expr
 
 
 def _count(sizes: list[Expr]) -> int:
-    return int(sp.Mul(*(sp.Integer(estimate(n)) for n in sizes)))
+    return estimate(sp.Mul(*sizes))
 
 
 def _split(e: Equation, taken: set[str]) -> list[Equation] | None:

@@ -16,8 +16,8 @@ import sympy as sp
 from sympy import Expr, Integer, Symbol
 
 from symgrad.index.definition import At, Definition
-from symgrad.lower.views import estimate, loops_of
-from symgrad.machine import LIMITS
+from symgrad.lower.views import loops_of
+from symgrad.machine import LIMITS, estimate
 
 Span = tuple[int, int, int]  # first, number, step
 

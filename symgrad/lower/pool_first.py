@@ -12,7 +12,7 @@ import sympy as sp
 from sympy import Expr
 
 from symgrad.equations import Equation, System, equation
-from symgrad.index.bounds import within
+from symgrad.index.bounds import inside
 from symgrad.index.definition import At, define, outermost
 from symgrad.index.functions import sigmoid, softplus
 from symgrad.names import free_name
@@ -42,8 +42,9 @@ def _split(system: System, e: Equation) -> tuple[Equation, Equation] | None:
     source = system.equations.get(e.source(d.body))
     if source is None or source.solution is not None or not source.definition.elementwise:
         return None
-    inside = all(within(i, d.extents, n) for i, n in zip(d.body.index, source.shape, strict=True))
-    if not inside or source.name in system.wanted() or len(system.uses()[source.name]) > 1:
+    if source.name in system.wanted() or len(system.uses()[source.name]) > 1:
+        return None
+    if not inside(d.body, source.shape, d.extents):
         return None
     operands = Operands(e.operands)
     change = dict(zip(source.definition.write, d.body.index, strict=True))

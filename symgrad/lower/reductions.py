@@ -13,7 +13,8 @@ from symgrad.lower.blocks import blocked, column_blocks, is_matrix, term_blocks,
 from symgrad.lower.elementwise import Elementwise
 from symgrad.lower.ir import Array, Contract, Map, Reduce, View, whole
 from symgrad.lower.row_products import row_product
-from symgrad.lower.views import ONE, estimate, loops_of, merged_view
+from symgrad.lower.views import ONE, loops_of, merged_view
+from symgrad.machine import estimate
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,18 @@ copied for the windows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import sympy as sp
 from sympy import Expr, Symbol
 
+from symgrad.lower.blocks import merged_size
 from symgrad.lower.ir import Array, Contract, Cut, Reduce, View, whole
-from symgrad.lower.views import ONE, estimate, loops_of, position_loop, row_major
+from symgrad.lower.views import ONE, loops_of, position_loop, row_major
 from symgrad.lower.window_rows import is_row_access
-from symgrad.machine import LIMITS
+from symgrad.machine import LIMITS, estimate
 
 if TYPE_CHECKING:
     from symgrad.lower.reductions import Factor, Reductions
@@ -39,7 +40,7 @@ class _Rows:
 
     def view(self, extents: Mapping[Symbol, Expr]) -> View:
         """(positions, taps and inner axes, outer axes)."""
-        each, columns = _size(self.inner, extents), _size(self.outer, extents)
+        each, columns = merged_size(self.inner, extents), merged_size(self.outer, extents)
         window, count = extents[self.tap] * each, extents[self.position]
         return View(
             self.array.name,
@@ -55,7 +56,7 @@ def row_product(job: Reductions, target: View | None, axes: list[Symbol], left: 
     """Whether the product of two factors is one of these; it then has been emitted."""
     for windows, other in ((left, right), (right, left)):
         rows = _rows(job, windows, other)
-        if rows is None or not (rows.step * _size(rows.inner, job.extents)).is_Integer:
+        if rows is None or not (rows.step * merged_size(rows.inner, job.extents)).is_Integer:
             continue  # a view's step is a number
         if rows.position in axes and not any(i in axes for i in (rows.tap, *rows.inner)):
             return _each_row(job, target, axes, rows, other)
@@ -105,7 +106,7 @@ def _blocks(job: Reductions, target: View | None, axes: list[Symbol], left: list
     if axes != [*left, rows.position, *outer]:
         return job.product_target(target, axes, [rows.position, *left, *outer], [[rows.position], left, outer])
     array = (target or whole(job.result())).array
-    height, count, width = _size(left, job.extents), job.size(rows.position), _size(outer, job.extents)
+    height, count, width = merged_size(left, job.extents), job.size(rows.position), merged_size(outer, job.extents)
     return View(array, (count, height, width), (height, count, width), order=(1, 0, 2))
 
 
@@ -117,7 +118,7 @@ def _over_rows(job: Reductions, target: View | None, axes: list[Symbol], rows: _
     if not right or any(i not in other.loops for i in rows.outer):
         return False
     at, view, outer = other.at, rows.view(job.extents), list(rows.outer)
-    short = _count([*window, *right], job.extents) <= LIMITS.transposed_result
+    short = estimate(merged_size([*window, *right], job.extents)) <= LIMITS.transposed_result
     if short:
         a = job.grouped(at, [[rows.position], right, outer])
         b = replace(view, shape=(view.shape[0], view.shape[2], view.shape[1]), order=None)
@@ -127,7 +128,7 @@ def _over_rows(job: Reductions, target: View | None, axes: list[Symbol], rows: _
         job.map(whole(made), [rows.position, *outer, *right], other.at, accumulate=False)
         a, b = view, job.grouped(at, [[rows.position], outer, right])
         groups = [window, right]
-    sizes = [_size(g, job.extents) for g in groups]
+    sizes = [merged_size(g, job.extents) for g in groups]
     products = job.lowering.array(f"{job.e.name}_products", (job.size(rows.position), *sizes))
     job.emit(Contract(whole(products), "matmul", a, b))
     natural = [*groups[0], *groups[1]]
@@ -137,10 +138,3 @@ def _over_rows(job: Reductions, target: View | None, axes: list[Symbol], rows: _
     return True
 
 
-def _size(loops: Sequence[Symbol], extents: Mapping[Symbol, Expr]) -> Expr:
-    """Of several loops as one axis."""
-    return sp.Mul(*(extents[i] for i in loops))
-
-
-def _count(loops: Sequence[Symbol], extents: Mapping[Symbol, Expr]) -> int:
-    return int(sp.Mul(*(sp.Integer(estimate(extents[i])) for i in loops)))

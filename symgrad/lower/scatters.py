@@ -10,7 +10,8 @@ from symgrad.index.definition import At, map_accesses
 from symgrad.lower.ir import Array, Cut, Fill, For, Map, Scatter, View, whole
 from symgrad.lower.parts import parts_of, written_once
 from symgrad.lower.reductions import Reductions
-from symgrad.lower.views import ZERO, estimate, loops_of, padding
+from symgrad.lower.views import ZERO, loops_of, padding
+from symgrad.machine import estimate
 
 MAX_OFFSETS = 4096
 

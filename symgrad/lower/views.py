@@ -8,10 +8,9 @@ from dataclasses import replace
 import sympy as sp
 from sympy import Expr, Symbol
 
-from symgrad.index.bounds import value_range, within
+from symgrad.index.bounds import value_range
 from symgrad.index.definition import At
 from symgrad.lower.ir import Array, Cut, View
-from symgrad.machine import UNKNOWN
 
 ZERO, ONE = sp.Integer(0), sp.Integer(1)
 
@@ -19,11 +18,6 @@ ZERO, ONE = sp.Integer(0), sp.Integer(1)
 def loops_of(expr: Expr, extents: Mapping[Symbol, Expr]) -> list[Symbol]:
     """The loops in `expr`, in a fixed order."""
     return sorted(expr.free_symbols & extents.keys(), key=lambda s: (len(str(s)), str(s)))
-
-
-def inside(at: At, shape: Sequence[Expr], extents: Mapping[Symbol, Expr]) -> bool:
-    """Whether the access provably stays within its operand."""
-    return all(within(e, extents, n) for e, n in zip(at.index, at.sizes(shape), strict=True))
 
 
 def padding(at: At, shape: Sequence[Expr], extents: Mapping[Symbol, Expr]) -> list[tuple[Expr, Expr]]:
@@ -121,11 +115,6 @@ def _assembled(
 def row_major(array: Array) -> bool:
     """Whether the elements lie in the order of the array's own axes: it is no view, or a reshaped whole array."""
     return array.alias is None or array.alias == View(array.alias.array, array.shape, array.shape)
-
-
-def estimate(size: Expr) -> int:
-    """A size to reckon with where it is not known yet."""
-    return int(size) if size.is_Integer else UNKNOWN
 
 
 def merged_view(

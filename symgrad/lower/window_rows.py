@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from sympy import Expr, Symbol
 
 from symgrad.equations import Equation, System, equation
+from symgrad.index.bounds import inside
 from symgrad.index.definition import At, define, index_symbol
 from symgrad.lower.copies import Copies, Copy, loops_in_order
 from symgrad.lower.forms import is_window, product, replaced, windowed
-from symgrad.lower.views import inside, loops_of, position_loop
+from symgrad.lower.views import loops_of, position_loop
 
 
 def window_rows(system: System) -> System:

@@ -15,10 +15,11 @@ import sympy as sp
 from sympy import Symbol
 
 from symgrad.equations import Equation, System
+from symgrad.index.bounds import inside
 from symgrad.index.definition import At, index_symbol
 from symgrad.lower.copies import Copies, Copy, loops_in_order
 from symgrad.lower.forms import is_window, windowed
-from symgrad.lower.views import inside, loops_of, padding
+from symgrad.lower.views import loops_of, padding
 from symgrad.lower.window_rows import is_row_access
 
 

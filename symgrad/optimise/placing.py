@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from symgrad.lower.ir import Apply, Code, Contract, Gather, Scatter, Statement, View, flattened
-from symgrad.machine import LIMITS, MACHINE
+from symgrad.machine import LIMITS, MACHINE, estimate
 from symgrad.optimise.layout import array_layout, view_layout
-from symgrad.optimise.stack_contractions import estimate
 from symgrad.optimise.uses import make_alias, purely_read, views_of
 
 

@@ -17,10 +17,9 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.lower.ir import Array, Code, Map, Statement, View, dims_product
-from symgrad.machine import LIMITS, MACHINE
+from symgrad.machine import LIMITS, MACHINE, estimate
 from symgrad.names import free_name
 from symgrad.optimise.layout import Layout, view_layout
-from symgrad.optimise.stack_contractions import estimate
 from symgrad.optimise.stacks import column, memory_order, parts_in_front
 from symgrad.optimise.uses import fresh, targets
 

@@ -17,7 +17,7 @@ import sympy as sp
 from sympy import Expr
 
 from symgrad.lower.ir import Code, Contract, Map, Reduce, Statement, View, dims_product, whole
-from symgrad.machine import LIMITS, MACHINE, UNKNOWN
+from symgrad.machine import LIMITS, MACHINE, estimate
 from symgrad.optimise.stacks import Column, column, copy_in_front, memory_order, stacked, transposed
 from symgrad.optimise.uses import Uses, added_symbols, fresh, own_buffer
 
@@ -240,7 +240,3 @@ def _cut_axis(operands: Sequence[View]) -> int | None:
 def _part_of_copy(view: View, array: str, axis: int) -> View:
     return View(array, view.shape, index=(view.index[axis], *(None,) * len(view.shape)))
 
-
-def estimate(elements: Expr) -> float:
-    """The number of elements, a symbolic dimension counted as `UNKNOWN`."""
-    return float(elements.xreplace({n: sp.Integer(UNKNOWN) for n in elements.free_symbols}))

@@ -12,8 +12,9 @@ from dataclasses import replace
 import sympy as sp
 
 from symgrad.lower.ir import Array, Code, Contract, Map, Statement, View, dims_product, whole
+from symgrad.machine import estimate
 from symgrad.names import free_name
-from symgrad.optimise.stack_contractions import SMALL, estimate
+from symgrad.optimise.stack_contractions import SMALL
 from symgrad.optimise.uses import Uses, fresh
 
 

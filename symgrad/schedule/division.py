@@ -16,7 +16,7 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.lower.ir import Code, View, dims_product
-from symgrad.machine import LIMITS, MACHINE, UNKNOWN
+from symgrad.machine import LIMITS, MACHINE, estimate
 from symgrad.schedule.calls import Call
 from symgrad.schedule.separable import has_samples
 
@@ -113,4 +113,4 @@ def _flat(calls: Iterable[Call]) -> Iterable[Call]:
 def _each(shape: Sequence[Expr], size: Symbol) -> int:
     """The elements for one sample."""
     count = dims_product(tuple(shape)).xreplace({size: sp.Integer(1)})
-    return max(1, int(count.xreplace({s: sp.Integer(UNKNOWN) for s in count.free_symbols})))
+    return max(1, estimate(count))

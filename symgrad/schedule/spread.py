@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-import sympy as sp
-
 from symgrad.lower.ir import Code, View, dims_product
-from symgrad.machine import LIMITS, UNKNOWN
+from symgrad.machine import LIMITS, estimate
 from symgrad.schedule.call import Call
 
 FUNCTIONS = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
@@ -48,5 +46,4 @@ def _repeated(code: Code, call: Call) -> View | None:
 
 
 def _is_small(view: View) -> bool:
-    elements = dims_product(view.shape)
-    return bool(elements.xreplace({n: sp.Integer(UNKNOWN) for n in elements.free_symbols}) <= LIMITS.spread)
+    return estimate(dims_product(view.shape)) <= LIMITS.spread

@@ -47,8 +47,7 @@ def _written_out(system: System, body: Expr, operands: Operands) -> Expr:
         source = system.equations.get(operands.names[at.operand])
         if source is None or not is_plain(source) or at.view is not None:
             return at
-        made = operands.adopt(source.definition.body, source.operands)
-        return made.xreplace(dict(zip(source.definition.write, at.index, strict=True)))
+        return operands.element(source, at.index)
 
     return map_accesses(body, element)
 

@@ -12,7 +12,7 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from symgrad.equations import Equation, System, equation
-from symgrad.index.bounds import within
+from symgrad.index.bounds import inside
 from symgrad.index.definition import At, define
 from symgrad.machine import LIMITS
 from symgrad.names import free_name
@@ -60,7 +60,7 @@ def reading(system: System, reader: Equation, e: Equation, factor: Expr) -> list
     if any(at.view is not None or not all(i.is_Symbol for i in at.index) for at in reads):
         return []
     extents = reader.definition.extents  # outside, e is 0: the product with the factor need not be
-    if not all(within(i, extents, n) for at in reads for i, n in zip(at.index, e.shape, strict=True)):
+    if not all(inside(at, e.shape, extents) for at in reads):
         return []
     if is_plain(reader):
         operands = Operands(reader.operands)

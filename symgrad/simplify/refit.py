@@ -12,7 +12,7 @@ import sympy as sp
 from sympy import Expr
 
 from symgrad.equations import Equation, System
-from symgrad.index.bounds import within
+from symgrad.index.bounds import inside
 from symgrad.index.definition import At
 from symgrad.machine import LIMITS
 from symgrad.simplify.scalar_cost import is_plain, passes
@@ -45,7 +45,7 @@ def _reads_inside(e: Equation, f: Equation) -> bool:
     """Whether e reads no zeros outside of f, which stay 0 when f is shifted."""
     extents = e.definition.extents
     reads = [at for at in e.definition.body.atoms(At) if e.source(at) == f.name]
-    return all(within(i, extents, n) for at in reads for i, n in zip(at.index, at.sizes(f.shape), strict=True))
+    return all(inside(at, f.shape, extents) for at in reads)
 
 
 def _passes(system: System, names: list[str]) -> float:

@@ -16,7 +16,7 @@ import sympy as sp
 from sympy import Expr, Integer, Symbol
 
 from symgrad.index.functions import erfc, expm1, is_condition, log1p, sigmoid
-from symgrad.machine import MACHINE, UNKNOWN, WEIGHTS
+from symgrad.machine import MACHINE, WEIGHTS, estimate
 from symgrad.simplify.spelled import bounded_exponential, from_zero, spelled_out
 
 Shape = tuple[Expr, ...]
@@ -90,7 +90,7 @@ def weight(lines: Sequence[Line]) -> float:
 
 
 def _elements(shape: Shape) -> int:
-    return prod(int(n.xreplace(dict.fromkeys(n.free_symbols, Integer(UNKNOWN)))) for n in shape)
+    return prod(map(estimate, shape))
 
 
 class _Lines:

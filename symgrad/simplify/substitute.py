@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import sympy as sp
 from sympy import Expr
 
 from symgrad.equations import Equation, System, equation
-from symgrad.index.bounds import within
+from symgrad.index.bounds import inside
 from symgrad.index.definition import At, define, map_accesses, tested
 from symgrad.index.functions import plain_conditions
 from symgrad.index.solution import Read, Solution
@@ -33,6 +33,11 @@ class Operands:
             return At(self.number(names[at.operand]), index, at.view)
 
         return map_accesses(expr, change)
+
+    def element(self, source: Equation, index: Sequence[Expr]) -> Expr:
+        """The element of an elementwise equation, over this list. That of a filled tensor has any index."""
+        loops = [i for i, _ in source.definition.loops]
+        return self.adopt(source.definition.body, source.operands).xreplace(dict(zip(loops, index, strict=False)))
 
 
 def rebuilt(e: Equation, body: Expr, operands: Operands) -> Equation:
@@ -63,9 +68,7 @@ def substitute(system: System, e: Equation, bodies: Mapping[str, Equation]) -> E
         nested = source is not None and at in conditions and source.definition.body.has(sp.Piecewise)
         if source is None or nested or not _replaceable(at, source, extents):
             return At(at.operand, index, at.view)
-        loops = [i for i, _ in source.definition.loops]
-        body = operands.adopt(source.definition.body, source.operands)
-        return body.xreplace(dict(zip(loops, index, strict=False)))
+        return operands.element(source, index)
 
     body = map_accesses(start, element)
     return e if body == e.definition.body else rebuilt(e, body, operands)
@@ -103,7 +106,7 @@ def _whole_copy(system: System, source: Equation) -> tuple[int, ...] | None:
 def _replaceable(at: At, source: Equation, extents: Mapping[sp.Symbol, Expr]) -> bool:
     if at.view is not None:
         return not source.definition.body.free_symbols & source.definition.extents.keys()
-    return all(within(i, extents, n) for i, n in zip(at.index, source.shape, strict=True))
+    return inside(at, source.shape, extents)
 
 
 def _conditions(e: Equation, bodies: Mapping[str, Equation], operands: Operands) -> Expr:

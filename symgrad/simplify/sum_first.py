@@ -20,12 +20,12 @@ from itertools import islice, permutations
 from math import prod
 
 import sympy as sp
-from sympy import Expr, Integer, Symbol
+from sympy import Expr, Symbol
 
 from symgrad.equations import Equation, System, equation
-from symgrad.index.bounds import within
+from symgrad.index.bounds import inside
 from symgrad.index.definition import At, Definition, Loop, define
-from symgrad.machine import LIMITS, UNKNOWN
+from symgrad.machine import LIMITS, estimate
 from symgrad.names import free_name
 from symgrad.simplify.bounded import is_bounded
 from symgrad.simplify.scalar_cost import is_plain
@@ -77,16 +77,12 @@ def _without(system: System, name: str) -> System | None:
 def _work(system: System, other: System) -> int:
     """The multiplications of the equations that are not in the other system."""
     changed = [e for e in system if other.equations.get(e.name) != e and e.solution is None]
-    return sum(prod(_number(n) for _, n in e.definition.loops) for e in changed)
+    return sum(prod(estimate(n) for _, n in e.definition.loops) for e in changed)
 
 
 def _less(tried: _Sums, made: _Sums) -> bool:
     first, second = tried.system.pruned(), made.system.pruned()
     return _work(first, second) < _work(second, first)
-
-
-def _number(n: Expr) -> int:
-    return int(n.xreplace(dict.fromkeys(n.free_symbols, Integer(UNKNOWN))))
 
 
 def _opened(reader: Equation, product: Equation) -> Equation | None:
@@ -107,7 +103,7 @@ def _opened(reader: Equation, product: Equation) -> Equation | None:
 
 
 def _reads_inside(d: Definition, at: At, source: Equation) -> bool:
-    return at.view is None and all(within(i, d.extents, n) for i, n in zip(at.index, source.shape, strict=True))
+    return at.view is None and inside(at, source.shape, d.extents)
 
 
 def _related(system: System, product: Equation, readers: Sequence[Equation]) -> Iterable[Equation]:
@@ -129,8 +125,7 @@ def _affine(system: System, e: Equation, product: Equation) -> Equation | None:
             continue
         if not all(i.is_Symbol for i in at.index) or not _reads_inside(d, at, source):
             continue
-        body = operands.adopt(source.definition.body, source.operands)
-        body = body.xreplace(dict(zip(source.definition.write, at.index, strict=True)))
+        body = operands.element(source, at.index)
         terms = [sp.Mul.make_args(term) for term in sp.Add.make_args(sp.expand_mul(body))]
         plain = all(isinstance(f, At) or not f.has(At) for term in terms for f in term)
         varied = [f for term in terms for f in term if f.free_symbols & bound]
